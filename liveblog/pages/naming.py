@@ -1,9 +1,10 @@
 """Short names for the variables of a script.
 
-A variable of the whole script gets the same name everywhere, with a capital; those that are used
-most get one letter. Another variable becomes one letter in all of a unit: a function, a method, or
-another statement of the script. So this module finds no scopes. It finds the brackets, and from
-them whether a word names a variable, a member, or both, as in `{ name }`.
+A variable of the whole script gets the same name everywhere: a capital letter when it is used most,
+otherwise two letters, first a small one. A constant with a number or a string becomes its value,
+which compresses better than a name. Another variable becomes one letter in all of a unit: a
+function, a method, or another statement of the script. So this module finds no scopes. It finds the
+brackets, and from them whether a word names a variable, a member, or both, as in `{ name }`.
 
 Rules: pure. Shorten only what the script declares: the browser's names are fixed.
 """
@@ -12,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
-from string import ascii_letters, ascii_lowercase, ascii_uppercase
+from string import ascii_letters, ascii_uppercase
 from typing import Final, Literal
 
 _RESERVED: Final = frozenset(
@@ -28,30 +29,44 @@ _BEFORE_BLOCK: Final = frozenset(
     (")", "=>", ";", "}", "{", "else", "try", "finally", "do", "catch")
 )
 _BEFORE_MEMBER: Final = frozenset(("{", "}", ";", "async", "get", "set", "static"))  # of a class
+_START: Final = ["(", "(", ")", "=>", "{"]  # of a script, before its first statement
 _CONTINUES: Final = frozenset(("catch", "else", "finally", "in", "instanceof", "of", "while"))
 _OPEN: Final = {"(": ")", "[": "]", "{": "}"}
 # A word, a literal, white space, or a sign. A token may be a sign and a regular expression.
 _PART: Final = re.compile(r"""[\w$#]+|['"`].*|\s+|/.+|=>|\.\.\.|\?\.|.""", re.DOTALL)
+_VALUE: Final = re.compile(r"""[\d.]+|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _NAME: Final = re.compile(r"[A-Za-z_$][\w$]*")
 # The code in a template literal; a string, or a name that is no member, in this code.
 _FILLED: Final = re.compile(r"\$\{[^}]*\}")
 _USED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?<!(?<!\.\.)\.)\b[A-Za-z_]\w*""")
 
+# The letters that scripts have most come first: compressed, they take the fewest bits. The desk's
+# script is 80 B smaller than with the order of the alphabet, and again 170 B smaller because they
+# also come first in names of two letters.
+LOWERCASE: Final = "oetnraislcdumpfhbgyvwkxjqz"
+
 Role = Literal["variable", "both", "other"]
 
 
-def with_short_names(tokens: Sequence[str], shared: Collection[str]) -> str:
-    """Return a stripped script with short names; `shared` are those that all of it declares."""
+def with_short_names(tokens: Sequence[str], shared: Collection[str]) -> list[str]:
+    """Return the parts of a stripped script, with short names.
+
+    `shared` are the names that all of it declares. Where they name a constant with a number or a
+    string, this value stands instead.
+    """
     script = _Script(tokens)
-    words = set(script.parts)
-    free = (it for it in letters(ascii_uppercase) if it not in words)
+    values = script.constants()
+    named = [it for it in shared if it not in values]
+    words = script.words(0, len(script.parts))
+    free = (it for it in letters(ascii_uppercase, LOWERCASE) if it not in words)
     counts = Counter(script.parts)
-    often = sorted(shared, key=lambda it: -counts[it])[: len(ascii_uppercase)]
-    ordered = sorted(shared, key=lambda it: it not in often)
+    often = sorted(named, key=lambda it: -counts[it])[: len(ascii_uppercase)]
+    ordered = sorted(named, key=lambda it: it not in often)
     names = dict(zip(ordered, free, strict=False))
     for start, end in script.units():
-        script.shorten(start, end, names)
-    return "".join(script.written)
+        if not script.constant(start, end)[0]:
+            script.shorten(start, end, {**names, **values})
+    return script.written
 
 
 class _Script:
@@ -107,6 +122,8 @@ class _Script:
 
     def _ends_unit(self, at: int) -> bool:
         around = self._around[at]
+        if at + 1 == len(_START) and self.parts[: at + 1] == _START:
+            return True
         if around >= 0 and self._kinds.get(around) != "class" and self._around[around] > 0:
             return False
         part, after = self.parts[at], self.parts[at + 1 : at + 2]
@@ -114,6 +131,22 @@ class _Script:
             return True
         is_next = bool(after and (_NAME.fullmatch(after[0]) or after[0].startswith("#")))
         return part == "}" and is_next and after[0] not in _CONTINUES
+
+    def constants(self) -> dict[str, str]:
+        """Return the values of constants that have a number or a string, as written."""
+        found = [self.constant(*it) for it in self.units()]
+        return {name: value for name, value in found if name}
+
+    def constant(self, start: int, end: int) -> tuple[str, str]:
+        """Return the name and the value of the constant that a unit is, or no name.
+
+        Its name is in capitals, as no other variable's name is.
+        """
+        match self.parts[start:end]:
+            case ["const", name, "=", *parts, ";"]:
+                value = "".join(parts)
+                return (name if name.isupper() and _VALUE.fullmatch(value) else ""), value
+        return "", ""
 
     # -- roles
 
@@ -160,6 +193,10 @@ class _Script:
 
     # -- new names
 
+    def words(self, start: int, end: int) -> set[str]:
+        parts = self.parts[start:end]
+        return set(parts).union(*(_NAME.findall(part) for part in parts if part[:1] == "`"))
+
     def shorten(self, start: int, end: int, shared: dict[str, str]) -> None:
         names = set(self._declared(start, end)) - _RESERVED - shared.keys()
         own = self._given(start, end, names)
@@ -173,10 +210,9 @@ class _Script:
     def _given(self, start: int, end: int, names: Collection[str]) -> dict[str, str]:
         """Return a letter for each name, in the order of the text."""
         parts = self.parts[start:end]
-        in_templates = (_NAME.findall(part) for part in parts if part[:1] == "`")
-        taken = set(parts).union(*in_templates) - set(names) | _RESERVED
+        taken = self.words(start, end) - set(names) | _RESERVED
         order = dict.fromkeys(part for part in parts if part in names)
-        free = (it for it in letters(ascii_lowercase) if it not in taken)
+        free = (it for it in letters(LOWERCASE, ascii_uppercase) if it not in taken)
         return dict(zip(order, free, strict=False))
 
     def _renamed(self, at: int, given: Mapping[str, str]) -> str:
@@ -192,7 +228,7 @@ class _Script:
         return given[part] if role == "variable" else f"{part}:{given[part]}"
 
 
-def letters(first: str) -> Iterator[str]:
-    """Return names of one letter, then of two; each starts with one of the letters `first`."""
-    yield from first
-    yield from map("".join, product(first, ascii_letters))
+def letters(singles: str, firsts: str) -> Iterator[str]:
+    """Return names: each of the letters `singles`, then two letters, one of `firsts` and any."""
+    yield from singles
+    yield from map("".join, product(firsts, ascii_letters))

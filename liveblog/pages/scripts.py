@@ -1,9 +1,10 @@
 """Join a page's JavaScript modules into one script without comments.
 
 The page then needs one request and a third of the bytes. Tests load single modules. naming.py
-shortens the names of variables. A minifier would save another 5 %, but needs a build step or a
-dependency in each worker. Without a build step, a checkout and a wheel serve the same bytes.
-A test compares what is served with the modules, by a parser. remembered.py keeps the result.
+shortens the names of variables, and terse.py leaves out signs. A minifier would save another 2 %,
+but needs a build step or a dependency in each worker. Without a build step, a checkout and a wheel
+serve the same bytes. A test compares what is served with the modules, by a parser. remembered.py
+keeps the result.
 
 Rules: reject JavaScript that this module cannot join. The only imports are of our modules, as
 `import { name } from './file.js'`. All modules of a script share one scope, so no two of them
@@ -17,14 +18,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from liveblog.pages import naming, styles
-from liveblog.pages.naming import letters, with_short_names
+from liveblog.pages import naming, styles, terse
+from liveblog.pages.naming import LOWERCASE, letters, with_short_names
 from liveblog.pages.remembered import remembered
 
 READER: Final = "js/reader.js"
 DESK: Final = "js/desk.js"
+READER_STYLES: Final = "css/reader.css"
 DESK_STYLES: Final = "css/desk.css"
-_ABOVE_DESK: Final = ("css/tokens.css", "css/page.css")  # the reader's, joined before the desk's
+_SHARED_STYLES: Final = ("css/tokens.css", "css/page.css")  # joined before each of the two
 VERSION: Final = "js/version.js"
 _ENTRIES: Final = {READER: "js/page.js", DESK: "js/desk/page.js"}
 
@@ -53,10 +55,8 @@ _TOKEN: Final = re.compile(
 # removed.
 _OPEN: Final = frozenset("{([,;=?:&|<>!~*%^")
 _CONTINUED: Final = frozenset(")],;=?:&|.*%^}")
-# The brackets around the only parameter of a function, or around a name.
-_NEEDLESS: Final = re.compile(
-    r"(?<![\w$])\(([\w$]+)\)(?==>)|(?<=[=(,;:{!&|?\[])\(([\w$.]+)\)(?!=>)"
-)
+_FILLED: Final = re.compile(r"(?<=\$\{)[^}]+")  # the code in a template literal
+_BEFORE_SLASH: Final = re.compile(r"(?<=^[(,=:\[!&|?{;>+])\s+")
 _PRIVATE: Final = re.compile(r"^#\w+$")
 _WORD: Final = frozenset(f"{string.ascii_letters}{string.digits}_$#")
 
@@ -64,8 +64,8 @@ _WORD: Final = frozenset(f"{string.ascii_letters}{string.digits}_$#")
 def with_scripts(files: Mapping[str, bytes], version: str) -> dict[str, bytes]:
     """Return the static files, and the joined scripts READER and DESK, which know their `version`.
 
-    Styles have no comments. DESK_STYLES is joined from all style sheets of the desk: together they
-    compress to 0.7 KB less.
+    Styles have no comments. READER_STYLES and DESK_STYLES are joined from all style sheets of these
+    pages: together they compress to less, and take one request.
 
     Raises ValueError as `joined` does.
     """
@@ -75,8 +75,8 @@ def with_scripts(files: Mapping[str, bytes], version: str) -> dict[str, bytes]:
         for name, css in files.items()
         if name.endswith(".css")
     }
-    if DESK_STYLES in files:
-        files[DESK_STYLES] = b"\n".join(files[it] for it in (*_ABOVE_DESK, DESK_STYLES))
+    for name in {READER_STYLES, DESK_STYLES} & files.keys():
+        files[name] = b"\n".join(files[it] for it in (*_SHARED_STYLES, name))
     return {**files, **{name: _script(files, name, entry) for name, entry in _ENTRIES.items()}}
 
 
@@ -88,7 +88,7 @@ def _script(files: Mapping[str, bytes], name: str, entry: str) -> bytes:
         return shortened(joined(files, entry), declared(files, entry)).encode()
 
     try:
-        code = b"".join(Path(it).read_bytes() for it in (here, naming.__file__))
+        code = b"".join(Path(it).read_bytes() for it in (here, naming.__file__, terse.__file__))
     except OSError:  # byte code alone is installed
         return make()
     made_from = code + whole(files, entry).encode()
@@ -156,21 +156,27 @@ def stripped(text: str) -> str:
                 parts[-1] = parts[-1][:-1]  # the end of the list or block is enough
             parts.append(_between(parts[-1][-1:], gap, found[0][0]))
             gap = ""
-        parts.append(found[0])
+        parts.append(_tight(found[0]) if found["literal"] else found[0])
     if at != len(text):
         raise ValueError(f"cannot be stripped: {text[at : at + 60]!r}")
     return "".join(parts)
 
 
+def _tight(literal: str) -> str:
+    """Return a literal without the white space in the code of a template, or before a slash."""
+    if literal[0] == "`":
+        return _FILLED.sub(lambda code: stripped(code[0]), literal)
+    return _BEFORE_SLASH.sub("", literal)
+
+
 def shortened(text: str, names: Iterable[str]) -> str:
     """Return a stripped script with short names for private members and for all variables.
 
-    `names` are the variables that the modules declare. `const` becomes `let`, which compresses
-    better: a script without an assignment to a constant does the same with both. Our statements
-    end with a semicolon or a block, so no line break after a bracket is needed.
+    `names` are the variables that the modules declare. Our statements end with a semicolon or a
+    block.
     """
     tokens = [found[0] for found in _TOKEN.finditer(text)]
-    return _plain(with_short_names([*_with_short_members(tokens)], dict.fromkeys(names)))
+    return terse.terse(with_short_names([*_with_short_members(tokens)], dict.fromkeys(names)))
 
 
 def _with_short_members(tokens: Iterable[str]) -> Iterator[str]:
@@ -178,25 +184,14 @@ def _with_short_members(tokens: Iterable[str]) -> Iterator[str]:
 
     Numbers lose the underscores between their digits.
     """
-    given, free = {"const": "let"}, letters(string.ascii_lowercase)
+    given: dict[str, str] = {}
+    free = letters(LOWERCASE, LOWERCASE)
     for part in tokens:
         if part == "class":
-            given, free = {"const": "let"}, letters(string.ascii_lowercase)
+            given, free = {}, letters(LOWERCASE, LOWERCASE)
         if _PRIVATE.match(part) and part not in given:
             given[part] = f"#{next(free)}"
         yield part.replace("_", "") if part[0].isdigit() else given.get(part, part)
-
-
-def _plain(text: str) -> str:
-    """Return a script without brackets and line breaks that mean nothing."""
-    parts = [""]  # code and literals in turn
-    for found in _TOKEN.finditer(text):
-        if found["literal"]:
-            parts += [found[0], ""]
-        elif found[0] != "\n" or parts[-1][-1:] not in (")", "}"):
-            parts[-1] += found[0]
-    parts[::2] = [_NEEDLESS.sub(r"\1\2", it) for it in parts[::2]]
-    return "".join(parts)
 
 
 def _between(before: str, gap: str, after: str) -> str:

@@ -1,5 +1,5 @@
 // Counts the new entries that the reader has not seen. A page that shows only older entries lacks
-// the new ones; `firstMissing` then finds the oldest of the entries that the page lacks.
+// the new ones. summary.js says how many they are.
 // Rules: pure. No function alters an Arrivals object; each returns a new object.
 
 /** @import {Arrivals} from './types.js' */
@@ -54,29 +54,3 @@ export const startOver = (arrivals, from) => ({
   from: from && Math.min(from, arrivals.from || from, ...arrivals.missing.values()),
   unannounced: arrivals.unannounced,
 });
-
-/** Empty the list of entries to announce. @param {Arrivals} arrivals @returns {Arrivals} */
-export const announced = (arrivals) => ({ ...arrivals, unannounced: new Set() });
-
-/**
- * Return the `order` (offset of first publication) of the oldest new entry that this page may lack;
- * Infinity when the page lacks none.
- *
- * @param {Arrivals} _
- */
-export const firstMissing = ({ missing, from }) => from || Math.min(...missing.values());
-
-/** @param {number} count */
-export const updates = (count) => `${count} new update${count === 1 ? '' : 's'}`;
-
-/**
- * Return the text of the button for new entries, and the count for the page's title. Both are empty
- * when there are no new entries.
- *
- * @param {Arrivals} arrivals @param {number} waiting number of hidden new entries in the feed
- */
-export function summary({ missing, from }, waiting) {
-  if (from) return { text: 'New updates', count: '' }; // the number is unknown
-  const count = waiting + missing.size;
-  return count ? { text: updates(count), count: `(${count}) ` } : { text: '', count: '' };
-}

@@ -2,8 +2,8 @@
 // entries to screen readers.
 // Rules: idempotent. An equal text is not written again: screen readers would announce it twice.
 
-import { announced, summary, updates } from './arrivals.js';
 import { write } from './status.js';
+import { announced, summary, updates } from './summary.js';
 
 /** @import {Arrivals} from './types.js' */
 

@@ -1,7 +1,6 @@
 // Starts the reader's page: creates the feed, the view, the stream and the badge (which shows that
 // there are new entries), connects them, and gives the buttons their actions.
 
-import { firstMissing } from './arrivals.js';
 import { Badge } from './badge.js';
 import { Feed, focusOn } from './feed.js';
 import { Live } from './live.js';
@@ -9,6 +8,7 @@ import { recall, remember } from './memory.js';
 import { byId, leaveToBrowser, Place } from './place.js';
 import { Release } from './release.js';
 import { canShare, offerSharing, share } from './share.js';
+import { firstMissing } from './summary.js';
 import { Times } from './time.js';
 import { VERSION } from './version.js';
 import { View } from './view.js';

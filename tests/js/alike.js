@@ -3,6 +3,8 @@
 // Both are parsed, and both trees are walked at once. Two names are the same when both name the
 // variable of one declaration, or when neither is declared and they are equal. So a script without
 // a difference does what the other does. `const` may become `let`, unless something assigns it.
+// One declaration of two variables is the same as two declarations that follow each other. The
+// first script's constants with a number or a string are values in the second one.
 
 import { parse } from 'acorn';
 
@@ -23,7 +25,7 @@ export const difference = (one, two) => {
     const options = { ecmaVersion: 2022, sourceType: 'module' };
     // @ts-expect-error: acorn types its options as literals
     const [a, b] = [parse(one, options), parse(two, options)];
-    new Comparison().compare(a, b);
+    new Comparison(taken(a)).compare(a, b);
     return '';
   } catch (error) {
     return String(error);
@@ -55,6 +57,29 @@ const declared = (statements) =>
     return ['FunctionDeclaration', 'ClassDeclaration'].includes(it?.type) ? [it.id] : [];
   });
 
+/** @param {any[]} nodes @returns {any[]} nodes; of statements, one for each declared variable */
+const apart = (nodes) =>
+  nodes.flatMap((it) => {
+    if (it?.type !== 'VariableDeclaration') return [it];
+    return it.declarations.map((/** @type {Node} */ one) => ({ ...it, declarations: [one] }));
+  });
+
+/** Take the constants with a number or a string out of a script. @param {any} script */
+const taken = (script) => {
+  /** @type {Map<string, string | number>} */
+  const values = new Map();
+  const whole = script.body[0]?.expression?.callee?.body ?? script; // (() => { … })();
+  whole.body = whole.body.filter((/** @type {any} */ { kind, declarations: [it, more] = [] }) => {
+    const value = it?.init?.value;
+    const isValue = ['number', 'string'].includes(typeof value) && /^[A-Z][A-Z\d_]*$/.test(it.id.name);
+    if (kind !== 'const' || more || !isValue) return true;
+    check(!values.has(it.id.name), 'declared again', it, it);
+    values.set(it.id.name, value);
+    return false;
+  });
+  return values;
+};
+
 class Comparison {
   /** @type {Scope[]} */
   #scopes = [];
@@ -64,6 +89,11 @@ class Comparison {
   #constants = new Set();
   /** @type {[Node, object | undefined][]} */
   #assigned = [];
+
+  /** @param {Map<string, string | number>} values of constants that only the first script has */
+  constructor(values) {
+    this.values = values;
+  }
 
   /** Throw an Error for the first difference. @param {Node} a @param {Node} b */
   compare(a, b) {
@@ -75,6 +105,9 @@ class Comparison {
 
   /** @param {any} a @param {any} b */
   #pair(a, b) {
+    if (a?.type === 'Identifier' && this.values.has(a.name) && !this.#meaning('one', a)) {
+      return check(b?.type === 'Literal' && b.value === this.values.get(a.name), 'value', a, b);
+    }
     check(a?.type === b?.type, 'kind', a, b);
     if (!a) return;
     if (a.type === 'Identifier') this.#variable(a, b);
@@ -164,8 +197,9 @@ class Comparison {
       if (PLACES.has(name) || without.includes(name)) continue;
       const [one, two] = [a[name], b[name]];
       if (Array.isArray(one)) {
-        check(one.length === two?.length, name, a, b);
-        one.forEach((it, at) => this.#pair(it, two[at]));
+        const [ones, twos] = [apart(one), apart(two ?? [])];
+        check(ones.length === twos.length, name, a, b);
+        ones.forEach((it, at) => this.#pair(it, twos[at]));
       } else if (one?.type) this.#pair(one, two);
       else check(JSON.stringify(one) === JSON.stringify(two), name, a, b);
     }

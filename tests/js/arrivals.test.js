@@ -3,16 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import {
-  announced,
-  arrive,
-  firstMissing,
-  forget,
-  miss,
-  NO_ARRIVALS,
-  startOver,
-  summary,
-} from '../../static/js/arrivals.js';
+import { arrive, forget, miss, NO_ARRIVALS, startOver } from '../../static/js/arrivals.js';
+import { announced, firstMissing, summary } from '../../static/js/summary.js';
 
 const NOTHING = { text: '', count: '' };
 

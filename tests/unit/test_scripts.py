@@ -12,13 +12,16 @@ from liveblog.pages import assets
 from liveblog.pages.remembered import remembered
 from liveblog.pages.scripts import (
     DESK,
+    DESK_STYLES,
     READER,
+    READER_STYLES,
     joined,
     shortened,
     stripped,
     whole,
     with_scripts,
 )
+from liveblog.pages.terse import terse
 from liveblog.settings import static_dir
 
 ROOT = Path(__file__).parents[2]
@@ -85,9 +88,9 @@ def test_joined_raises_when_a_module_has_another_form(two: bytes, reason: str) -
         ("a = 1; // no 'quote'\n/* nor\nhere */ b();", "a=1;b();"),
         ("a = 'x // y' + \"/* z */\";", "a='x // y'+\"/* z */\";"),
         ("a = 'it\\'s // fine'; // c", "a='it\\'s // fine';"),
-        ("a = `x  // ${b + ' // '} /* y */\n  z`;", "a=`x  // ${b + ' // '} /* y */\n  z`;"),
+        ("a = `x  // ${b + ' // '} /* y */\n  z`;", "a=`x  // ${b+' // '} /* y */\n  z`;"),
         ("a = `cost: $ \\` \\${1}`; // c", "a=`cost: $ \\` \\${1}`;"),
-        ("a = /[/\"'`]  \\/\\/ /g.test(b); // c", "a= /[/\"'`]  \\/\\/ /g.test(b);"),
+        ("a = /[/\"'`]  \\/\\/ /g.test(b); // c", "a=/[/\"'`]  \\/\\/ /g.test(b);"),
         ("return /  '/.exec(a);", "return /  '/.exec(a);"),
         ("a = b / 2; // c\nd = e / f;", "a=b/2;d=e/f;"),
         ("a = (b + c) / 2 / d['x'] / 3;", "a=(b+c)/2/d['x']/3;"),
@@ -129,15 +132,15 @@ def test_stripped_raises_when_it_cannot_read_a_literal(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("this.#seen=#seen in it;", "this.#a=#a in it;"),
-        ("class A{#n=1_000;#m}class B{#m=this.#n}", "class A{#a=1000;#b}class B{#a=this.#b}"),
+        ("this.#seen=#seen in it;", "this.#o=#o in it;"),
+        ("class A{#n=1_000;#m}class B{#m=this.#n}", "class A{#o=1000;#e}class B{#o=this.#e}"),
         ("const one=two(one);", "let A=B(A);"),
         ("`${one} one ${'one'+two}`;'one';/ one/;", "`${A} one ${'one'+B}`;'one';/ one/;"),
         ("it.one();one(two);", "it.one();A(B);"),
         ("[...one];", "[...A];"),
         ("f({one:1,two});", "f({one:1,two:B});"),
         ("({one,...two});", "({one:A,...B});"),
-        ("class A{one(it){two(it)}}", "class A{one(a){C(a)}}"),
+        ("class A{one(it){two(it)}}", "class A{one(o){C(o)}}"),
         ("class A{get one(){two()}two=1}", "class A{get one(){C()}two=1}"),
     ],
 )
@@ -148,30 +151,66 @@ def test_shortened_shortens_a_name_where_it_is_no_member(text: str, expected: st
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("let f=(it,{id,at:place=1})=>it.id+id+place", "let A=(a,{id:b,at:c=1})=>a.id+b+c"),
+        ("let f=(it,{id,at:place=1})=>it.id+id+place", "let A=(o,{id:e,at:t=1})=>o.id+e+t"),
         (
             "function f([x,...more],now=g()){return now(x,more)}",
-            "function A([a,...b],c=g()){return c(a,b)}",
+            "function A([o,...e],t=g()){return t(o,e)}",
         ),
-        ("let f=({at})=>`${at} at ${all.at}`;at()", "let A=({at:a})=>`${a} at ${all.at}`;at()"),
-        ("let f=it=>it?{it}:it;it()", "let A=a=>a?{it:a}:a;it()"),
-        ("f(()=>{try{g()}catch(it){h(/it/it)}})", "A(()=>{try{g()}catch(a){h(/it/it)}})"),
-        ("for(let[key,it]of all){if(key)it()}", "for(let[a,b]of all){if(a)b()}"),
-        ("let f=(it)=>a?it:b", "let A=c=>a?c:b"),
-        ("let f=(it)=>({async it(){}});f(it)", "let A=a=>({async it(){}});A(it)"),
-        ("let f=a((b.c),(d)=>(d));g(it)", "let A=a(b.c,d=>(d));g(it)"),
-        ("let f=(it)=>g/it/2", "let A=a=>g/a/2"),
+        ("let f=({at})=>`${at} at ${all.at}`;at()", "let A=({at:o})=>`${o} at ${all.at}`;at()"),
+        ("let f=it=>it?{it}:it;it()", "let A=o=>o?{it:o}:o;it()"),
+        ("f(()=>{try{g()}catch(it){h(/it/it)}})", "A(()=>{try{g()}catch(o){h(/it/it)}})"),
+        ("for(let[key,it]of all){if(key)it()}", "for(let[o,e]of all){if(o)e()}"),
+        ("let f=(it)=>o?it:e", "let A=t=>o?t:e"),
+        ("let f=(it)=>({async it(){}});f(it)", "let A=o=>({async it(){}});A(it)"),
+        ("let f=a((b.c),(d)=>(d));g(it)", "let A=a(b.c,o=>o);g(it)"),
+        ("let f=(it)=>g/it/2", "let A=o=>g/o/2"),
     ],
 )
 def test_shortened_gives_letters_to_the_variables_of_a_function(text: str, expected: str) -> None:
     assert shortened(text, ["f"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("const ONE=1;let f=g({ONE},`${ONE}`,it.ONE);", "let A=g({ONE:1},`${1}`,it.ONE);"),
+        ("const ONE='it\\'s';f(ONE)", "A('it\\'s')"),
+        ("const ONE=0.5;f(ONE)", "A(0.5)"),
+        ("const ONE=1,TWO=2;f(ONE,TWO)", "let B=1,C=2;A(B,C)"),
+        ("const ONE='a'+'b';f(ONE)", "let B='a'+'b';A(B)"),
+        ("const f=1;g(f)", "let A=1;g(A)"),
+        ("let ONE=1;f(ONE)", "let B=1;A(B)"),
+    ],
+)
+def test_shortened_puts_the_value_where_a_constant_was(text: str, expected: str) -> None:
+    assert shortened(text, ["f", "ONE", "TWO"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("let a=1;let{b}=a;let[c]=b;d()", "let a=1,{b}=a,[c]=b;d()"),
+        ("let a=()=>{let b;c();let d};let e", "let a=()=>{let b;c();let d},e"),
+        ("let a;for(let b=1;b;)let c;let d", "let a;for(let b=1;b;)let c;let d"),
+        ("{let a;}let b;if(c){}let d", "{let a;}let b;if(c){}let d"),
+        ("a=(b.c(d));e=(f??g);", "a=b.c(d);e=f??g;"),
+        ("a((b),[(c||d)],e?(f):(g))", "a(b,[c||d],e?f:g)"),
+        ("a=>(b,c);d=>({});(e)=>(f+1);", "a=>(b,c);d=>({});e=>f+1;"),
+        ("a==(b||c);d??(e||f);(g||h).i", "a==(b||c);d??(e||f);(g||h).i"),
+        ("a&&(b.c)&&(d?.e).f", "a&&b.c&&(d?.e).f"),
+        ("async(a)=>b(c)(d);e=(f)in g", "async(a)=>b(c)(d);e=(f)in g"),
+        ("a=new B();new C().d;new E()()", "a=new B;new C().d;new E()()"),
+    ],
+)
+def test_terse_leaves_out_signs_that_mean_nothing(text: str, expected: str) -> None:
+    assert terse([*re.findall(r"\w+|=>|\?\.|.", text)]) == expected
+
+
 def test_shortened_gives_two_letters_when_one_does_not_suffice() -> None:
     names = [f"name{n}" for n in range(60)]
     given = shortened(";".join(f"f({it})" for it in names), names)
     assert len(set(given.split(";"))) == 60
-    assert given.endswith("(AH)")
+    assert given.endswith("(oH)")
 
 
 @pytest.mark.parametrize("name", [READER, DESK])
@@ -235,6 +274,15 @@ HARD = [
     "const f = (a) => g(a ? b : c);\nconst b = 1, c = 2;",
     "const f = (it) => { let x = it; { let x = 2; { let x = 3; g(x); } g(x); } g(x); };",
     "const f = () => { g(function () { return arguments.length; }); };",
+    "const f = (it) => { const a = (it.a); const { b } = (a ?? it); g(); const c = b; return c; };",
+    "const f = (it) => { for (let a = 1; a < it; a += 1) { const b = (a); const c = b; g(c); } };",
+    "const f = (it) => (it ? (it.a ? (g) : (it?.b).c) : [(it || g), (g(it))].map((a) => ({ a })));",
+    "const f = (it) => { switch (it) { case (g): const a = 1; const b = (2); h(a, b); } };",
+    "const f = (it) => [new Map(), new Map().size, new it.Map(), new (it())(), new Set()?.a];",
+    "const f = (it) => { const a = async (b) => ((it, b)); const c = (b = (a)) => (b = it); c(); };",
+    "const ONE = 1;\nconst TWO = 'it';\nconst f = (it) => `${ONE} ${it + TWO}`;",
+    "const ONE = 1.5;\nconst f = (it) => ({ ONE, it: it.ONE, [ONE]: -ONE, two: it[ONE] });",
+    "const ONE = 1, TWO = 'it';\nconst f = (it) => ({ ONE, TWO, it });",
 ]
 
 
@@ -293,13 +341,30 @@ def test_scripts_differ_when_a_name_has_another_meaning() -> None:
         ("f(/one/);", "f(/a/);"),
         ("const one = 1; one = 2;", "let a = 1; a = 2;"),
         ("return_; one;", "return_;"),
+        ("let one = 1; f(); let two = 2;", "let a = 1, b = 2; f();"),
+        ("let one = 1; let two = g();", "let b = g(), a = 1;"),
+        ("let one = 1; let two = 2;", "let a = 1;"),
+        ("for (let one = 1; f(); ) { let two = 2; }", "for (let a = 1, b = 2; f(); ) {}"),
+        ("const ONE = 1; f(ONE);", "f(2);"),  # another value
+        ("const ONE = 1; f(ONE);", "f('1');"),
+        ("const ONE = 1; f(ONE);", "f(ONE);"),  # no longer declared
+        ("const ONE = 1; f(1);", "let a = 1; f(a);"),
+        ("const ONE = 1; (ONE) => f(ONE);", "(a) => f(1);"),  # hidden by another one
+        ("const ONE = 1; ONE = 2;", "1 = 2;"),
+        ("const ONE = g(); f(ONE);", "f(g());"),
+        ("let ONE = 1; f(ONE);", "f(1);"),
         ("var one; f(one);", "var a; f(a);"),  # a `var` has no block, so it is refused
     ]
     assert all(differences(*pairs))
 
 
-def test_desk_has_its_style_sheets_in_one_file() -> None:
+@pytest.mark.parametrize(
+    ("name", "own", "other"),
+    [(READER_STYLES, b".tools", b".composer"), (DESK_STYLES, b".composer", b".tools")],
+)
+def test_a_page_has_its_style_sheets_in_one_file(name: str, own: bytes, other: bytes) -> None:
     files = served()
-    parts = [files[f"css/{name}.css"] for name in ("tokens", "page")]
-    assert files["css/desk.css"].startswith(b"\n".join(parts))
-    assert b".composer" in files["css/desk.css"]
+    parts = [files[f"css/{part}.css"] for part in ("tokens", "page")]
+    assert files[name].startswith(b"\n".join(parts))
+    assert own in files[name]
+    assert other not in files[name]
