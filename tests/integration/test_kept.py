@@ -149,6 +149,7 @@ async def test_newest_texts_are_kept_when_there_are_too_many(
     assert len(await remains(store_client)) == KEPT_MAX + 1 + 2
     assert await texts.keep(place("header", tab=tabs[0]), text("Older than all, sent late", 101))
     assert await texts.all(SLUG, DANA) == found
+    assert len(await remains(store_client)) == KEPT_MAX + 1 + 2
     assert await texts.keep(place("header", tab=tabs[0]), text("Not the oldest", 103))
     assert (await texts.all(SLUG, DANA))[-1] == KeptText(
         "header", tabs[0], text("Not the oldest", 103)
