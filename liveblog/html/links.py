@@ -62,13 +62,14 @@ _TARGET: Final = re.compile(
 _SPACED: Final = re.compile(r"(?:https?://|tel:|mailto:)[^\"]+", re.IGNORECASE)
 _UNSEEN: Final = re.compile(rf"[{UNSEEN}]+")
 _BARE: Final = re.compile(rf"[{UNSEEN}]*+(.*[^{UNSEEN}])?", re.DOTALL)
-# Characters that nobody sees and that no address has, not even in a word.
-_NEVER: Final = re.compile(rf"(?![{JOINERS}\ufe00-\ufe0f])[{INVISIBLE}]|\u00ad|\u2060")
+# Characters that nobody sees and that no address has; those of Persian words and emoji may be in it.
+_NEVER: Final = re.compile(rf"(?![\u200c\u200d\ufe00-\ufe0f])[{INVISIBLE}]")
 _DOMAIN: Final = re.compile(rf"(?:[{LETTERS}-]+\.)+(?:(?![\d_])[{LETTERS}]){{2,63}}(?=[/?#:]|$)")
-_IS_MAIL: Final = re.compile(_MAIL)
+_IS_MAIL: Final = re.compile(rf"[{LETTERS}][{LETTERS}.+-]{{0,63}}@{_DOMAIN.pattern}")
 # An address in round brackets; words there are no link, as in "[sic](Paris)".
 _IS_ADDRESS: Final = re.compile(
-    rf"[a-z][a-z0-9+.-]*:\S|/|#\S|\?\w+=|\.\.?/|[\w%.-]+/\S*\.\w|{_DOMAIN.pattern}|{_MAIL}",
+    rf"[a-z][a-z0-9+.-]*:\S|/|#\S|\?\w+=|\.\.?/|[\w%.-]+/\S*\.\w|{_DOMAIN.pattern}"
+    rf"|{_IS_MAIL.pattern}",
     re.IGNORECASE,
 )
 # A user name in an address could pass for the host, as in https://bank.example@evil.example.

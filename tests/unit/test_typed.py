@@ -445,6 +445,7 @@ LINKED = [
     ("http://한국.kr에서", "http://xn--3e0b707e.kr", "http://한국.kr"),
     ("www.例え.jpです", "https://www.xn--r8jz45g.jp", "www.例え.jp"),
     ("a@例え.jpまで", "mailto:a@xn--r8jz45g.jp", "a@例え.jp"),
+    ("[t](記者@例え.jp)", "mailto:%E8%A8%98%E8%80%85@xn--r8jz45g.jp", "t"),
     # characters that nobody sees, and blanks beside an address
     *(
         (f"{around}https://x.example/a{around} b", "https://x.example/a", "https://x.example/a")
