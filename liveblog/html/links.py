@@ -62,7 +62,7 @@ _TARGET: Final = re.compile(
 _SPACED: Final = re.compile(r"(?:https?://|tel:|mailto:)[^\"]+", re.IGNORECASE)
 _UNSEEN: Final = re.compile(rf"[{UNSEEN}]+")
 _BARE: Final = re.compile(rf"[{UNSEEN}]*+(.*[^{UNSEEN}])?", re.DOTALL)
-# Characters that nobody sees and that no address has; those of Persian words and emoji may be in it.
+# Characters that nobody sees and that no address has, unlike those of Persian words and emoji.
 _NEVER: Final = re.compile(rf"(?![\u200c\u200d\ufe00-\ufe0f])[{INVISIBLE}]")
 _DOMAIN: Final = re.compile(rf"(?:[{LETTERS}-]+\.)+(?:(?![\d_])[{LETTERS}]){{2,63}}(?=[/?#:]|$)")
 _IS_MAIL: Final = re.compile(rf"[{LETTERS}][{LETTERS}.+-]{{0,63}}@{_DOMAIN.pattern}")
