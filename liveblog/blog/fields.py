@@ -60,7 +60,7 @@ _LANGUAGE = re.compile(
 _NO_HOST = re.compile(r"[%<>^|]")  # characters forbidden in a host (URL Standard, 3.2)
 _URL = re.compile(r"https?://[^/?#]|/(?!/)", re.IGNORECASE)
 _NOT_IN_URL = re.compile(r"[\s\\]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00\ud800-\udfff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _IDEMPOTENCY_KEY = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_MAX}}}")
 _CONTROL_OR_NEWLINE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
@@ -68,8 +68,14 @@ _CONTROL_OR_NEWLINE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 # separators.
 _LINE_BREAK = re.compile(r"[\x0b\x0c\u2028\u2029]")
 _BLANK = re.compile(r"[\t\x0b\x0c\u2028\u2029]")
-# Word's hyphens in plain text: one at which no line ends, and one that shows only at a line's end.
-_HYPHENS = {0x1E: "\u2011", 0x1F: None}
+# Other control characters, which nobody sees, come with text from Word, PDF files and terminals.
+# Word ends a cell with U+0007. U+001E is its hyphen at which no line ends. NUL, TAB, line feed and
+# carriage return are not among them.
+_UNSEEN: Final[dict[int, str | None]] = {
+    **dict.fromkeys([*range(0x01, 0x09), *range(0x0E, 0x20), 0x7F]),
+    0x07: " ",
+    0x1E: "\u2011",
+}
 T = TypeVar("T")
 
 Fields = Mapping[str, object]  # JSON members that a caller sent, unchecked
@@ -355,7 +361,7 @@ def _cleaned(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if name in SEVERAL_LINES:
-        value = _LINE_BREAK.sub("\n", value.translate(_HYPHENS))
+        value = _LINE_BREAK.sub("\n", value.translate(_UNSEEN))
     elif name in ONE_LINE:
         value = _one_line(value)
     return None if shows_nothing(value) else value
@@ -368,7 +374,7 @@ def _one_line(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    return _BLANK.sub(" ", value.translate(_HYPHENS)).strip(" \r\n")
+    return _BLANK.sub(" ", value.translate(_UNSEEN)).strip(" \r\n")
 
 
 def is_idempotency_key(text: str) -> bool:

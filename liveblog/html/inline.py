@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from liveblog.blog import visible
 from liveblog.html.links import ADDRESS_MAX, linkable
 from liveblog.html.marks import CODE_MAX, DRIVE_PATH, PATH_START, is_edge, is_punctuation
 
@@ -213,11 +214,12 @@ def _is_escape(text: str, styles: Sequence[Style], at: int) -> bool:
 
 
 def _starts(text: str) -> Iterator[int]:
-    if _STARTS.match(text):
-        yield 0
-    if number := _NUMBER.match(text):
+    start = visible.seen_from(text, 0, len(text))
+    if _STARTS.match(text, start):
+        yield start
+    if number := _NUMBER.match(text, start):
         yield number.start(1)
-    if row := _RULE_ROW.fullmatch(text):
+    if row := _RULE_ROW.fullmatch(text, start):
         yield row.start(1)
 
 

@@ -5,10 +5,13 @@ indented by four columns starts a paragraph, nothing else.
 """
 
 import re
+import unicodedata
 from typing import Final, NamedTuple
 
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_block.list import markTightParagraphs
+
+from liveblog.blog import visible
 
 # Levels of quotes and lists within each other: a quote is one level, a list is two. Deeper marks
 # are text. Each quote reads all lines up to its end: 20 quotes around 10,000 lines took 0.7 s.
@@ -18,18 +21,31 @@ CELLS_MAX: Final = 5_000
 INDENT_MAX: Final = 3  # columns before a mark
 ITEM_INDENT: Final = 2  # columns, from a list's mark, of further lines of an item
 
-_HEADING: Final = re.compile(r"#{2,3}[ \t]+(?=.*\S)(.+)")
-_QUOTE: Final = re.compile(r">[ \t]+(?![\d\s])(?=.*[^\s>])")
-_QUOTED: Final = re.compile(r">(?:[ \t]|$)")
-_BULLET: Final = re.compile(r"(?P<kind>[-*+])[ \t]+(?=.*[^\s*+-])")
-_NUMBER: Final = re.compile(r"(?P<number>[1-9][0-9]{0,8})(?P<kind>[.)])[ \t]+(?=\S)")
+# A blank after a mark may be of any kind, such as a no-break one.
+_HEADING: Final = re.compile(r"#{2,3}\s+(?=.*\S)(.+)")
+_QUOTE: Final = re.compile(r">\s+(?=.*[^\s>])")
+_QUOTED: Final = re.compile(r">(?:\s|$)")
+_BULLET: Final = re.compile(r"(?P<kind>[-*+])\s+(?=.*[^\s*+-])")
+_NUMBER: Final = re.compile(r"(?P<number>[1-9][0-9]{0,8})(?P<kind>[.)])\s+(?=\S)")
 _RULE_CELL: Final = re.compile(r"[ \t]*:?-+:?[ \t]*")
 _CELL_END: Final = re.compile(r"(?<!\\)\|")
 
 
+def _start(state: StateBlock, line: int) -> int:
+    """Return where a line starts in the text, after blanks and characters that nobody sees."""
+    indented = state.bMarks[line] + state.tShift[line]
+    return visible.seen_from(state.src, indented, state.eMarks[line])
+
+
 def _line(state: StateBlock, line: int) -> str:
     """Return a line without the blanks at its ends."""
-    return state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].rstrip(" \t")
+    return state.src[_start(state, line) : state.eMarks[line]].rstrip(" \t")
+
+
+def _has_figure(text: str, start: int) -> bool:
+    """Return whether the first character that readers see is a figure, such as "7" or "½"."""
+    first = visible.seen_from(text, start, len(text))
+    return unicodedata.category(text[first : first + 1] or " ")[0] == "N"
 
 
 def _may_start(state: StateBlock, line: int) -> bool:
@@ -79,7 +95,9 @@ def heading(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 def quote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Quote the lines from ">", a blank and words on; ">" before a figure is "greater than"."""
-    if not _may_start(state, start) or not _QUOTE.match(_line(state, start)):
+    line = _line(state, start)
+    found = _QUOTE.match(line) if _may_start(state, start) else None
+    if not found or _has_figure(line, found.end()):
         return False
     if not silent:
         last = _last_quoted(state, start, end)
@@ -104,12 +122,11 @@ def _quote_lines(state: StateBlock, start: int, end: int) -> None:
     saved = [it[start:end] for it in marks]
     outer = state.blkIndent, state.lineMax
     for line in range(start, end):
-        after = state.bMarks[line] + state.tShift[line] + 1
-        text = state.src[after : state.eMarks[line]]
+        after = _start(state, line) + 1
+        text = state.src[after + 1 : state.eMarks[line]]
         blanks = text[: len(text) - len(text.lstrip(" \t"))]
-        first = after + (1 if blanks else 0)
-        state.bMarks[line], state.tShift[line] = first, len(blanks[1:])
-        state.sCount[line], state.bsCount[line] = len(blanks[1:].expandtabs(4)), 0
+        state.bMarks[line], state.tShift[line] = min(after + 1, state.eMarks[line]), len(blanks)
+        state.sCount[line], state.bsCount[line] = len(blanks.expandtabs(4)), 0
     state.blkIndent, state.lineMax = 0, end
     state.md.block.tokenize(state, start, end)
     state.blkIndent, state.lineMax = outer
@@ -146,7 +163,7 @@ def list_of_items(state: StateBlock, start: int, end: int, silent: bool) -> bool
     if not first or first.number > 1 or start in refused:
         return False
     found = _items(state, first, start, end)
-    has_figure = not first.number and any(state.src[words].isdigit() for _, words in found.items)
+    has_figure = not first.number and any(_has_figure(state.src, words) for _, words in found.items)
     if has_figure or len(found.items) < 2:
         refused.update(line for line, _ in found.items)
         return False
@@ -161,7 +178,7 @@ def _mark(state: StateBlock, line: int) -> _Mark | None:
     if not found:
         return None
     number = int(found.groupdict().get("number") or 0)
-    return _Mark(found["kind"], number, state.bMarks[line] + state.tShift[line] + found.end())
+    return _Mark(found["kind"], number, _start(state, line) + found.end())
 
 
 def _items(state: StateBlock, first: _Mark, start: int, end: int) -> _List:
@@ -210,8 +227,13 @@ def _push_item(state: StateBlock, start: int, end: int, words: int, indent: int)
 
 
 def table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Make a table of a row, a rule row with as many cells, and the rows after it."""
+    """Make a table of a row, a rule row with as many cells, and the rows after it.
+
+    Below other rows, which so have no rule row, a row of dashes is one of them.
+    """
     if start + 1 >= end or not _may_start(state, start) or not _may_start(state, start + 1):
+        return False
+    if silent and _cells(_line(state, start - 1)):  # a row of a paragraph without a rule row
         return False
     rule = _cells(_line(state, start + 1))
     if not rule or not all(_RULE_CELL.fullmatch(cell) for cell in rule):

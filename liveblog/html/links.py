@@ -5,52 +5,71 @@ takes time quadratic in the text: every search has a limit, or starts where the 
 """
 
 import re
+import unicodedata
 from collections import Counter
 from typing import Final
 
 from markdown_it.rules_inline import StateInline
 
-from liveblog.html.marks import CJK, CODE, ESCAPE, unescape
+from liveblog.blog.visible import INVISIBLE
+from liveblog.html.letters import CJK_LETTER, EMOJI, JOINERS, LETTER, LETTERS, UNSEEN
+from liveblog.html.marks import CODE, ESCAPE, is_punctuation, unescape
 
 ADDRESS_MAX: Final = 2_048  # characters of a link's address; a longer one is text
 # A link's text may contain links, which are text. Deeper brackets are text as well.
 BRACKETS_DEPTH_MAX: Final = 5
 
-_NAME: Final = rf"(?:[^\W{CJK}]|\\?-)+"  # no CJK: words follow an address without a blank
-_HOST: Final = rf"{_NAME}(?:\\?\.{_NAME})*(?::\d{{1,5}})?"
+# A name ends at CJK, since words follow it there without a blank, unless it is all CJK itself.
+_NAME: Final = rf"(?:{LETTER}|[{JOINERS}]|\\?-)+"
+_CJK_NAMES: Final = rf"{CJK_LETTER}+(?:\\?\.(?:{CJK_LETTER}+|{_NAME}))+"
+_PORT: Final = r"(?::\d{1,5})?"
+_FIRST: Final = r"(?=[^\W_])"  # an address has more than what belongs to the sentence
+_HOST: Final = rf"{_FIRST}(?:{_CJK_NAMES}|{_NAME}(?:\\?\.{_NAME})*)(?:\.(?=/))?{_PORT}"
 _STOP: Final = r"\s<>\"`\\“”„«»‹›、。，！？；：（）「」『』【】《》"  # noqa: RUF001 - full-width marks
-_PATH: Final = rf"(?:\\?[/?#](?:{ESCAPE}|(?!\*\*|~~)[^{_STOP}]){{0,{ADDRESS_MAX}}})?"
-_MAIL: Final = r"\w[\w.+-]{0,63}@(?:[\w-]+\.)+[^\W\d_]{2,63}(?![\w-]*@)"
+_PATH: Final = rf"(?:\\?[/?#](?:{ESCAPE}|(?!\*\*|~~)[^{_STOP}{EMOJI}]){{0,{ADDRESS_MAX}}})?"
+_TOP: Final = rf"(?:(?![\d_]){LETTER}){{2,63}}"
+_MAIL: Final = (
+    rf"{LETTER}(?:{LETTER}|[.+-]){{0,63}}@"
+    rf"(?:{_CJK_NAMES}|(?:(?:{LETTER}|-)+\.)+{_TOP})(?![\w-]*@)"
+)
 _USER: Final = rf"https?://[^\s/?#<>]{{0,{ADDRESS_MAX}}}@\S{{0,{ADDRESS_MAX}}}"
+_WEB_START: Final = r"(?<![A-Za-z0-9])https?://"
+_NAME_START: Final = rf"(?<!{LETTER})(?<![.@/-])www\\?\."
+_MAIL_START: Final = rf"(?<!{LETTER})(?<![.+@/-])"
 _ADDRESS: Final = re.compile(
     rf"(?<![A-Za-z0-9])(?:(?P<user>{_USER})|(?P<web>https?://{_HOST}{_PATH}))"
-    rf"|(?<![\w.@/-])(?P<name>www(?:\\?\.{_NAME}){{2,}}(?::\d{{1,5}})?{_PATH})"
-    rf"|(?<![\w.+@/-])(?P<mail>{_MAIL})",
+    rf"|(?P<name>{_NAME_START}{_FIRST}(?:{_CJK_NAMES}|{_NAME}(?:\\?\.{_NAME})+){_PORT}{_PATH})"
+    rf"|{_MAIL_START}(?P<mail>{_MAIL})",
     re.IGNORECASE,
 )
 # Where a mark or an address may start; all other characters are text.
 STARTS: Final = re.compile(
-    r"[\n*~`\[\]\\]|(?<![A-Za-z0-9])https?://|(?<![\w.@/-])www\\?\."
-    r"|(?<![\w.+@/-])\w[\w.+-]{0,63}@(?=\w)",
+    rf"[\n*~`\[\]\\]|{_WEB_START}|{_NAME_START}"
+    rf"|{_MAIL_START}{LETTER}[{LETTERS}.+-]{{0,63}}+@(?=\w)",
     re.IGNORECASE,
 )
-_TRAILING: Final = frozenset("?!.,:;*_~'’…")  # noqa: RUF001 - an apostrophe
+_TRAILING: Final = frozenset("?!.,:;*_~'")
 _OPENING: Final = {")": "(", "]": "[", "}": "{"}
 
 _BRACKET: Final = re.compile(rf"\\.|``+|{CODE}|[\[\]]")
-_PIECE: Final = rf"\\\S|[^\s()\\\"<>]|\([^\s()\"]{{0,{ADDRESS_MAX}}}\)"
+_ROUND: Final = rf"\((?:[^\s()\"]|\([^\s()\"]{{0,{ADDRESS_MAX}}}\)){{0,{ADDRESS_MAX}}}\)"
+_PIECE: Final = rf"\\\S|[^\s()\\]|{_ROUND}|[^\S\n]"
 _TARGET: Final = re.compile(
-    rf"\([ \t]*(?:<(?P<angle>[^<>\n]{{1,{ADDRESS_MAX}}})>"
-    rf"|(?P<plain>(?:\"|{_PIECE}){{1,{ADDRESS_MAX}}})"
-    rf"|(?P<blanks>(?:https?://|tel:|mailto:)(?:{_PIECE}|\x20){{1,{ADDRESS_MAX}}}?))"
-    r"[ \t]*\)",
-    re.IGNORECASE,
+    rf"\([{UNSEEN}]*+(?:<(?P<angle>[^<>\n]{{1,{ADDRESS_MAX}}})>[{UNSEEN}]*+"
+    rf"|(?P<plain>(?:{_PIECE}){{1,{ADDRESS_MAX}}}))\)"
 )
-_DOMAIN: Final = re.compile(r"(?:[\w-]+\.)+[^\W\d_]{2,63}(?=[/?#:]|$)")
-_IS_MAIL: Final = re.compile(_MAIL)
+# An address in round brackets with a blank in it, which is no title after an address.
+_SPACED: Final = re.compile(r"(?:https?://|tel:|mailto:)[^\"]+", re.IGNORECASE)
+_UNSEEN: Final = re.compile(rf"[{UNSEEN}]+")
+_BARE: Final = re.compile(rf"[{UNSEEN}]*+(.*[^{UNSEEN}])?", re.DOTALL)
+# Characters that nobody sees and that no address has, unlike those of Persian words and emoji.
+_NEVER: Final = re.compile(rf"(?![\u200c\u200d\ufe00-\ufe0f])[{INVISIBLE}]")
+_DOMAIN: Final = re.compile(rf"(?:[{LETTERS}-]+\.)+(?:(?![\d_])[{LETTERS}]){{2,63}}(?=[/?#:]|$)")
+_IS_MAIL: Final = re.compile(rf"[{LETTERS}][{LETTERS}.+-]{{0,63}}@{_DOMAIN.pattern}")
 # An address in round brackets; words there are no link, as in "[sic](Paris)".
 _IS_ADDRESS: Final = re.compile(
-    rf"[a-z][a-z0-9+.-]*:\S|/|#\S|\?\w+=|\.\.?/|[\w%.-]+/\S*\.\w|{_DOMAIN.pattern}|{_MAIL}",
+    rf"[a-z][a-z0-9+.-]*:\S|/|#\S|\?\w+=|\.\.?/|[\w%.-]+/\S*\.\w|{_DOMAIN.pattern}"
+    rf"|{_IS_MAIL.pattern}",
     re.IGNORECASE,
 )
 # A user name in an address could pass for the host, as in https://bank.example@evil.example.
@@ -85,9 +104,15 @@ def _without_end(text: str) -> str:
             break
         opened[opening or piece[-1]] += -1 if opening else 1
         pieces.append(piece)
-    while pieces[-1][-1] in _TRAILING:
+    while _is_trailing(pieces[-1][-1]):
         pieces.pop()
     return "".join(pieces)
+
+
+def _is_trailing(char: str) -> bool:
+    """Return whether a character at the end of an address belongs to the sentence around it."""
+    is_foreign = not char.isascii() and is_punctuation(char)
+    return char in _TRAILING or is_foreign or bool(_UNSEEN.match(char))
 
 
 def _push(state: StateInline, shown: str, href: str | None) -> None:
@@ -95,9 +120,15 @@ def _push(state: StateInline, shown: str, href: str | None) -> None:
     if href is None or state.linkLevel:
         state.append_pending(shown)
         return
-    state.push("link_open", "a", 1).attrs = {"href": state.md.normalizeLink(href)}
+    _open(state, href)
     state.push("text", "", 0).content = shown
     state.push("link_close", "a", -1)
+
+
+def _open(state: StateInline, href: str) -> None:
+    """Start a link; its letters are composed, as in the names of hosts."""
+    seen = unicodedata.normalize("NFC", _NEVER.sub("", href))
+    state.push("link_open", "a", 1).attrs = {"href": state.md.normalizeLink(seen)}
 
 
 def link(state: StateInline, silent: bool) -> bool:
@@ -108,12 +139,20 @@ def link(state: StateInline, silent: bool) -> bool:
     found = _TARGET.match(state.src, close + 1, state.posMax)
     if not found or not state.src[state.pos + 1 : close].strip():
         return False
-    target = unescape(found["angle"] or found["plain"] or found["blanks"])
+    target = unescape(_target(found["angle"], found["plain"]))
     if not _IS_ADDRESS.match(target):
         return False
     _push_text(state, close, None if state.linkLevel else linkable(target))
     state.pos = found.end()
     return True
+
+
+def _target(angle: str | None, plain: str | None) -> str:
+    """Return what stands in the brackets of a link, "" for words with blanks between them."""
+    bare = _BARE.match(angle or plain or "")
+    target = (bare and bare[1]) or ""
+    has_words = not angle and re.search(r"\s", target) and not _SPACED.fullmatch(target)
+    return "" if has_words else target
 
 
 def linkable(target: str) -> str | None:
@@ -123,7 +162,7 @@ def linkable(target: str) -> str | None:
     gets https, an e-mail address mailto.
     """
     if _IS_WEB.match(target) or _IS_OTHER.match(target):
-        return target.replace(" ", "") if target[:4].lower() == "tel:" else target
+        return _UNSEEN.sub("", target) if target[:4].lower() == "tel:" else target
     if _IS_MAIL.fullmatch(target):
         return f"mailto:{target}"
     return f"https://{target}" if _DOMAIN.match(target) and "@" not in target else None
@@ -146,7 +185,7 @@ def _push_text(state: StateInline, close: int, href: str | None) -> None:
     """Show the text of a link up to the bracket at `close`, with its marks."""
     end = state.posMax
     if href is not None:
-        state.push("link_open", "a", 1).attrs = {"href": state.md.normalizeLink(href)}
+        _open(state, href)
     state.pos, state.posMax = state.pos + 1, close
     state.linkLevel += 1
     state.md.inline.tokenize(state)

@@ -36,7 +36,8 @@ _LIST_TAG: Final = re.compile(r'<[uo]l(?: start="(?P<start>\d+)")?[^>]*>|<li>|</
 
 def to_html(text: str) -> str:
     """Return the safe HTML of a text with marks. Safe to call from any thread."""
-    return _CLEANER.clean(str(_PARSER.render(text))).strip("\n")
+    environment = {marks.IS_ESCAPED: marks.is_escaped(text)}
+    return _CLEANER.clean(str(_PARSER.render(text, environment))).strip("\n")
 
 
 def plain(safe_html: str | None) -> str:

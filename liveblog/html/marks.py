@@ -14,11 +14,9 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.rules_inline.state_inline import Delimiter
 from markdown_it.token import Token
 
-# Scripts that are written without blanks between words, so that a mark may stand between letters.
-CJK: Final = (
-    "\u1100-\u11ff\u2e80-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f"
-    "\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
-)
+from liveblog.blog import visible
+from liveblog.html.letters import CJK
+
 # Characters and runs of backticks in a code; a longer one is text. Without this limit, each
 # backtick that nothing closes would read all of the text after it.
 CODE_MAX: Final = 1_000
@@ -26,6 +24,9 @@ CODE_MAX: Final = 1_000
 CODE: Final = rf"`((?:[^`\n]|(?<!`)``+(?!`)){{1,{CODE_MAX}}})`(?!`)"
 ESCAPE: Final = rf"\\[{re.escape(string.punctuation)}]"
 
+IS_ESCAPED: Final = "is_escaped"  # of the whole text: a member of markdown-it's environment
+
+_WORD_END: Final = "\u200b"
 _IS_CJK: Final = re.compile(f"[{CJK}]")
 # The lengths that a run of marks may have; a longer or shorter run is text.
 _LENGTHS: Final = {"*": range(1, 4), "~": range(2, 3)}
@@ -36,13 +37,17 @@ _CODE: Final = re.compile(CODE)
 _ESCAPE: Final = re.compile(ESCAPE)
 _ESCAPED: Final = re.compile(rf"(?:[^{re.escape(string.punctuation)}]|{ESCAPE})*")
 # Where a path of Windows starts: at the start of a word, perhaps in a bracket or quotation marks.
-_QUOTED: Final = r"(?<=[(\[{\"“„‘«])"  # noqa: RUF001 - quotation marks
+# An apostrophe after a letter starts none.
+_QUOTED: Final = r"(?:(?<=[(\[{\"“„‘‚«‹])|(?<=(?<!\w)['’”»›]))"  # noqa: RUF001 - quotation marks
+_MARKED: Final = r"(?<=(?<![\w\\])[*~])"  # the same after a mark, which has no backslash
 PATH_START: Final = rf"(?:(?<!\S)|{_QUOTED})"
 DRIVE_PATH: Final = rf"{PATH_START}[A-Za-z]:\\\S*"
-# Words with backslashes that journalists type: a path of Windows, and a shrug. After a bracket or
-# a quotation mark, a server's name needs a share, as in "(\\server\share)".
+# Words with backslashes that journalists type: a path of Windows, also of a device as "\\.\COM1",
+# and a shrug. After a bracket or a quotation mark, a server's name needs a share, as in
+# "(\\server\share)".
 _KEPT: Final = re.compile(
-    rf"{DRIVE_PATH}|(?<!\S)\\\\[^\W_]\S*|{_QUOTED}\\\\[\w.-]+\\[^\W_]\S*|¯\\_"
+    rf"{DRIVE_PATH}|{_MARKED}[A-Za-z]:\\\S*|(?<!\S)\\\\(?:[^\W_]|[?.]\\)\S*"
+    rf"|(?:{_QUOTED}|{_MARKED})\\\\(?:[\w.-]+|\?)\\[^\W_]\S*|¯\\_"
 )
 
 
@@ -71,25 +76,28 @@ def escape(state: StateInline, silent: bool) -> bool:
 def _kept(state: StateInline) -> set[int]:
     """Return the places of the backslashes that are text."""
     if state.env.get("text") is not state.src:
-        state.env.update(text=state.src, kept=_kept_places(state.src))
-    kept: set[int] = state.env["kept"]
-    return kept
+        is_text = state.env[IS_ESCAPED] or is_escaped(state.src)
+        kept = set[int]() if is_text else _kept_places(state.src)
+        state.env.update(text=state.src, kept=kept)
+    found: set[int] = state.env["kept"]
+    return found
 
 
 def _kept_places(text: str) -> set[int]:
-    """Return where a text has backslashes that are text: in paths and shrugs.
-
-    When every mark of the text is escaped, as converters write it, no backslash is text. Escaped
-    backslashes alone do not tell a converter from a path, and neither does the one of a shrug.
-    """
-    words = [found.span() for found in _KEPT.finditer(text)]
-    if not words:
-        return set()
-    first = {text.index("\\", start) for start, _ in words}
-    escapes = {it.start() for it in _ESCAPE.finditer(text) if it[0] != r"\\"}
-    if escapes - first and _ESCAPED.fullmatch(text):
-        return set()
+    """Return where a text has backslashes in paths and shrugs."""
+    words = (found.span() for found in _KEPT.finditer(text))
     return {i for start, end in words for i in range(start, end) if text[i] == "\\"}
+
+
+def is_escaped(text: str) -> bool:
+    """Return whether every mark of a text is escaped, as converters write it.
+
+    Escaped backslashes alone do not tell a converter from a path, and neither does the one of a
+    shrug.
+    """
+    first = {text.index("\\", found.start()) for found in _KEPT.finditer(text)}
+    escapes = {it.start() for it in _ESCAPE.finditer(text) if it[0] != r"\\"}
+    return bool(escapes - first and _ESCAPED.fullmatch(text))
 
 
 def code(state: StateInline, silent: bool) -> bool:
@@ -149,13 +157,17 @@ def _flanks(state: StateInline, end: int) -> tuple[bool, bool]:
 
     A run opens after the start, a blank, punctuation or CJK, before a character that is not blank.
     A run closes after a character that is not blank, before the end, a blank, punctuation or CJK,
-    and after punctuation before every character.
+    and after punctuation before every character. Characters that nobody sees do not count, but a
+    zero-width space, which ends words in Thai and Khmer, is a blank at the outer side.
     """
-    before = state.src[state.pos - 1] if state.pos else " "
-    after = state.src[end] if end < state.posMax else " "
-    opens = is_edge(before) and not after.isspace()
-    closes = not before.isspace() and (is_edge(after) or is_punctuation(before))
-    return opens, closes
+    text, start = state.src, state.pos
+    last = visible.seen_before(text, start)
+    first = visible.seen_from(text, end, state.posMax)
+    before = text[last - 1] if last else " "
+    after = text[first] if first < state.posMax else " "
+    opens = (is_edge(before) or _WORD_END in text[last:start]) and not after.isspace()
+    is_end = is_edge(after) or _WORD_END in text[end:first] or is_punctuation(before)
+    return opens, is_end and not before.isspace()
 
 
 def is_edge(char: str) -> bool:

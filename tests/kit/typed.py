@@ -4,6 +4,8 @@
 the characters of a line that are marks, without HTML and markdown-it.
 """
 
+# ruff: noqa: RUF001 - quotation marks that look like others
+
 import re
 import string
 import unicodedata
@@ -11,6 +13,8 @@ from collections.abc import Iterator
 from random import Random
 
 PUNCTUATION = frozenset(string.punctuation)
+WORD_END = "\u200b"  # a zero-width space
+UNSEEN = f"{WORD_END}\u00ad\u200c\u200d\u200e\u200f\u202a\u202c\u2060\ufe0f\ufeff"
 
 
 def escaped(text: str) -> str:
@@ -26,14 +30,17 @@ def folded(text: str) -> str:
 def shown(line: str) -> str:
     """Return the characters that readers see of one line."""
     text = line.expandtabs(4)
-    while (start := len(text) - len(text.lstrip(" "))) <= 3:
-        if text.startswith(("## ", "### "), start) and text.strip("# "):
-            text = text[start:].lstrip("#")
+    while len(text) - len(text.lstrip(" ")) <= 3:
+        start = text.lstrip(" ").lstrip(UNSEEN)
+        signs = len(start) - len(start.lstrip("#"))
+        if signs in (2, 3) and start[signs : signs + 1].isspace() and start[signs:].strip("# "):
+            text = start[signs:]
             break
-        words = text[start + 2 :].lstrip()
-        if not text.startswith("> ", start) or not words.strip("> ") or words[0].isdigit():
+        words = start[1:].lstrip()
+        is_quote = start[:1] == ">" and start[1:2].isspace() and words.strip("> ")
+        if not is_quote or is_figure(words.lstrip(UNSEEN)[:1]):
             break
-        text = text[start + 2 :]
+        text = start[2:]
     text = text.strip(" ")
     return folded("".join(Line(text).visible()))
 
@@ -86,9 +93,11 @@ class Line:
         text = self.text
         if text[i - 1 : i + 2] == "¯\\_":
             return True
-        word = text[text.rfind(" ", 0, i) + 1 :].split(" ")[0]
-        drive = word[:1].isascii() and word[:1].isalpha() and word[1:3] == ":\\"
-        return drive or (word[:2] == "\\\\" and word[2:3].isalnum())
+        start = i
+        while start and not text[start - 1].isspace():
+            start -= 1
+        word = text[start:].split()[0]
+        return any(starts_path(word, at) for at in range(i - start + 1))
 
     def code_end(self, start: int, end: int) -> int:
         """Return where the next backtick is that stands alone, 0 for none or an empty code."""
@@ -133,12 +142,17 @@ class Line:
             char = self.text[i]
             if length > 3 or (char == "~" and length != 2):
                 continue
-            before = self.text[i - 1] if i else " "
-            after = self.text[i + length] if i + length < end else " "
+            left_side, right_side = self.text[:i], self.text[i + length : end]
+            before, after = (
+                left_side.rstrip(UNSEEN)[-1:] or " ",
+                right_side.lstrip(UNSEEN)[:1] or " ",
+            )
+            ends_word = WORD_END in right_side[: len(right_side) - len(right_side.lstrip(UNSEEN))]
+            is_after_word = WORD_END in left_side[len(left_side.rstrip(UNSEEN)) :]
             left = length
-            if before != " " and (is_edge(after) or is_mark(before)):
+            if not before.isspace() and (is_edge(after) or is_mark(before) or ends_word):
                 left = self.close(opened, i, length)
-            if left == length and is_edge(before) and after != " ":
+            if left == length and (is_edge(before) or is_after_word) and not after.isspace():
                 opened.append((i, length))
 
     def close(self, opened: list[tuple[int, int]], i: int, length: int) -> int:
@@ -168,6 +182,26 @@ class Line:
         return fits[-1] if fits else None
 
 
+def starts_path(word: str, at: int) -> bool:
+    """Return whether a path of Windows starts at this place of a word."""
+    before, path = word[:at], word[at:]
+    is_inside = (
+        before[-1:] in '([{"“„‘‚«‹'
+        or (before[-1:] in "'’”»›" and not re.search(r"\w.$", before))
+        or (before[-1:] in "*~" and not re.search(r"[\w\\].$", before))
+    )
+    if before and not is_inside:
+        return False
+    if re.match(r"[A-Za-z]:\\", path):
+        return True
+    server = r"\\\\([\w.-]+|\?)\\[^\W_]" if before else r"\\\\([^\W_]|[?.]\\)"
+    return bool(re.match(server, path))
+
+
+def is_figure(char: str) -> bool:
+    return bool(char) and unicodedata.category(char)[0] == "N"
+
+
 def is_mark(char: str) -> bool:
     return unicodedata.category(char)[0] in "PS"
 
@@ -176,7 +210,9 @@ def is_edge(char: str) -> bool:
     """Return whether a mark may stand beside this character, on the outside."""
     name = unicodedata.name(char, "")
     return (
-        char == " " or is_mark(char) or name.startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
+        char.isspace()
+        or is_mark(char)
+        or name.startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
     )
 
 
@@ -195,7 +231,12 @@ _WORDS = (
     "です",
     "한국",
     "🎉",
+    "क्या",
+    "\u200eOK\ufeff",
+    "ไป\u200b",
+    "½",
 )
+_STARTS = ("## ", "> ", "- ", "1. ", "  ", "\t")
 _PAIRS = ("*", "**", "***", "~~", "`")
 
 
@@ -203,8 +244,10 @@ def lines(seed: int, count: int) -> Iterator[str]:
     """Yield lines of words, figures, blanks and runs of punctuation; most of them have a mark."""
     random = Random(seed)
     for _ in range(count):
-        start = random.choice(("", "", "", "", "## ", "> ", "- ", "1. ", "  ", "\t", _run(random)))
-        blanks = random.choice((" ", " ", " ", "  ", "\t", ""))
+        start = random.choice(("", "", "", "", *_STARTS, _run(random)))
+        if random.random() < 0.1:
+            start = random.choice(UNSEEN) + start.replace(" ", random.choice("\u00a0\u3000"))
+        blanks = random.choice((" ", " ", " ", "  ", "\t", "\u00a0", ""))
         yield start + blanks.join(_piece(random) for _ in range(random.randint(1, 7)))
 
 

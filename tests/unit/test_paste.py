@@ -50,6 +50,12 @@ def test_payloads_are_at_least_25() -> None:
     assert len(PAYLOADS) >= 25
 
 
+@pytest.mark.parametrize("text", ["\u200b- a", "\ufeff## a", "\u200e> a", "\u200b1. a", "a*C:\\"])
+def test_text_is_no_mark_behind_characters_that_nobody_sees(text: str) -> None:
+    shown = to_html(to_markdown(f"<p>{entities.escape(text)}<p>{text.replace('1', '2')}", ""))
+    assert text in entities.unescape(shown)
+
+
 def test_plain_text_stays_as_it_is() -> None:
     assert to_markdown("", "*a*\r\n# b\x0bc") == "*a*\n# b\nc"
     assert to_markdown(" <p> </p>", "a") == "a"
