@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from liveblog.blog.problem import Problem
-from liveblog.html import clipboard, nesting
+from liveblog.html import clipboard, elements, nesting
 from liveblog.html.markdown import plain, to_html
 from liveblog.html.paste import to_markdown
 
@@ -54,6 +54,145 @@ def test_plain_text_stays_as_it_is() -> None:
     assert to_markdown("", "*a*\r\n# b\x0bc") == "*a*\n# b\nc"
     assert to_markdown(" <p> </p>", "a") == "a"
     assert to_markdown("", "\tIndented\tone\n\tIndented\ttwo") == "\tIndented\tone\n\tIndented\ttwo"
+
+
+KEPT = '<div style="white-space: pre-wrap">'
+
+
+@pytest.mark.parametrize(
+    ("html", "markdown"),
+    [
+        (f"{KEPT}a\nb\n\nc</div>", "a\nb\n\nc"),
+        ('<p style="white-space: preserve nowrap">a\r\nb</p>', "a\nb"),
+        (f"{KEPT}<span>a</span><span>\n\n</span><b>b</b></div>", "a\n\n**b**"),
+        (f'{KEPT}a\n<span style="white-space: normal">b\nc</span></div>', "a\nb c"),
+        ('<p style="white-space-collapse: preserve-spaces">a\nb</p>', "a b"),
+        (f"{KEPT}\n  <div>a</div>\n\n  <div>\n    b\n  </div>\n  <p>c\n</p>\n</div>", "a\nb\n\nc"),
+        (
+            f"<table>{KEPT}\n<tr>\n<td>\na\nb</td>\n<td>c</td></tr></table>",
+            "| a b | c |\n| --- | --- |",
+        ),
+        (f"{KEPT}a<span>&nbsp;</span>b\n&nbsp;\nc</div>", "a b\n\nc"),
+    ],
+)
+def test_line_feeds_are_line_breaks_when_the_style_keeps_them(html: str, markdown: str) -> None:
+    assert to_markdown(html, "") == markdown
+
+
+@pytest.mark.parametrize(
+    ("html", "markdown"),
+    [
+        ('<span style="display:block">a</span><span style="display:flex">b</span>c', "a\nb\nc"),
+        ('<x-a style="display: grid !important">a</x-a>b<X-A>c</X-A>', "a\nbc"),
+        ('a <div style="display:inline">b</div> c<div style="display: none">d</div>', "a b c"),
+        ("<details><summary>a</summary>b</details>c", "a\nb\nc"),
+        ("<form><fieldset><legend>a</legend>b</fieldset></form>", "a\nb"),
+    ],
+)
+def test_blocks_are_lines_by_their_element_or_their_style(html: str, markdown: str) -> None:
+    assert to_markdown(html, "") == markdown
+
+
+@pytest.mark.parametrize(
+    ("html", "markdown"),
+    [
+        ("<blockquote><p>300 dead<p>he said</blockquote>a", "300 dead\n\nhe said\n\na"),
+        ("<blockquote>2026 is near.</blockquote>", "2026 is near."),
+        ("<blockquote><b>5</b> goals</blockquote>", "> **5** goals"),
+        ("<blockquote><ol><li>a<li>b</ol>c</blockquote>", "1. a\n2. b\n\nc"),
+        ("<blockquote><ul><li>a<li>b</ul>c</blockquote>", "> - a\n> - b\n>\n> c"),
+        ("<blockquote>a<p>5 b<ul><li>6 c<li>d</ul></blockquote>", "> a\n>\n> 5 b\n>\n> 6 c\n> d"),
+        ("<ul><li>12 dead<li>more</ul>", "12 dead\nmore"),
+        ("<ul><li>a</ul>b", "a\n\nb"),
+        ("<ul><li>a<br>b</ul><ol><li>c</ol>", "a\nb\n\n1. c"),
+        ("<ul><li>9 a<ul><li>b<li>c</ul><li>d</ul>", "9 a\n- b\n- c\nd"),
+        ("<ul><li>a<ul><li>9 b<ul><li>c<li>d</ul></ul><li>e</ul>", "- a\n  9 b\n  - c\n  - d\n- e"),
+        ("<ol start=9><li>a<li>b<ul><li>c<li>d</ul></ol>", "9. a\n10. b\n- c\n- d"),
+        ("<ul><ul><li>a</ul><li>b</ul>", "- a\n- b"),
+    ],
+)
+def test_readers_see_no_marks_of_what_is_no_quote_and_no_list(html: str, markdown: str) -> None:
+    assert to_markdown(html, "") == markdown
+    assert not re.search(r">(?:-|&gt;) ?", to_html(markdown))
+
+
+def test_lists_keep_their_marks_from_readers_when_they_are_deep() -> None:
+    depth = elements.DEPTH_MAX + 2
+    html = "<ul><li>a<li>b" * depth + "</ul>" * depth
+    shown = to_html(to_markdown(f"<blockquote>{html}</blockquote>", ""))
+    assert shown.count("<ul>") == elements.DEPTH_MAX
+    assert words(shown) == ["a", "b"] * depth
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("<ul><li>a<li>b</ul>", "a; b"),
+        ("<ol><li>a<li>b</ol>", "1\\. a; 2. b"),
+        ("a<br>b<br>c<div>d</div>e", "a b c d e"),
+        ("<p>a.<p>b<p>(c)<p>d", "a. b (c); d"),
+        ("a<blockquote>b</blockquote>", "a; b"),
+        ("<h3>a</h3>" + "b<br>" * 30, "a; " + " ".join("b" * 30)),
+    ],
+)
+def test_a_cell_with_blocks_becomes_one_line(cell: str, text: str) -> None:
+    pasted = to_markdown(f"<table><tr><td>{cell}<td>x<tr><td>y<td>z</table>", "")
+    assert pasted == f"| {text} | x |\n| --- | --- |\n| y | z |"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<table><tr><td><p>a<p>b</table>",
+        "<table><tr><td><table><tr><td>a</table><td>b</table>",
+        "<table role=presentation><tr><td>a<td>b</table>",
+    ],
+)
+def test_a_table_for_layout_becomes_paragraphs(html: str) -> None:
+    assert to_markdown(html, "") == "a\n\nb"
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        (
+            "10<sup>6</sup> or 10<sup>-3</sup>, 2<sup>n</sup>, 10<sup>1,5</sup>",
+            "10⁶ or 10⁻³, 2ⁿ, 10^1,5",
+        ),
+        ("CO<sub>2</sub>, <sup>14</sup>C, v<sub>max</sub>", "CO₂, ¹⁴C, vmax"),
+        (
+            "5<sup>1</sup>/<sub>2</sub> or <b>3<sup>1</sup>\u2044<sub>4</sub></b>",
+            "5 1/2 or **3 1\u20444**",
+        ),
+        ("m<sup>2</sup> (a+b)<sup>2</sup> 1<sup>st</sup> XX<sup>e</sup>", "m² (a+b)² 1st XXe"),
+        (
+            "Ende<sup>1</sup>, the end.<sup>[2]</sup> More<sup>3, 4</sup>",
+            "Ende [1], the end. [2] More [3, 4]",
+        ),
+        ("1<span style='vertical-align: super'>6</span> <sup><b>2</b>3</sup>", "1⁶ ²³"),
+        ("Er sagte: <q>Ja</q>.", "Er sagte: “Ja”."),
+        ("<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rt>じ</rt></ruby>", "漢(かん)字(じ)"),
+    ],
+)
+def test_text_beside_the_line_stays_apart_from_the_text_on_it(html: str, text: str) -> None:
+    assert to_markdown(f"<p>{html}</p>", "") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown"),
+    [
+        ('"Yes"\tshe\n"No"\the', '| "Yes" | she |\n| --- | --- |\n| "No" | he |'),
+        ('"Yes\tb\nc\td', '| "Yes | b |\n| --- | --- |\n| c | d |'),
+        ('a\t"b\nc"\td', "| a | b c | d |\n| --- | --- | --- |"),
+        ('"a ""b"""\tc\n""\td', '| a "b" | c |\n| --- | --- |\n| "" | d |'),
+        ("Name:\tMax", "Name:\tMax"),
+        ("a\tb\tc\n", "| a | b | c |\n| --- | --- | --- |"),
+        ("a\tb\n\nc\td", "a\tb\n\nc\td"),
+        ('"a\tb"\n"c\td"', '"a\tb"\n"c\td"'),
+    ],
+)
+def test_cells_in_plain_text_lose_only_the_marks_of_spreadsheets(text: str, markdown: str) -> None:
+    assert to_markdown("", text) == markdown
 
 
 @pytest.mark.parametrize(
@@ -134,7 +273,7 @@ def test_elements_without_an_end_count_as_ended() -> None:
 
 
 def test_deep_tables_and_lists_keep_their_text() -> None:
-    depth = 2 * clipboard.DEPTH_MAX
+    depth = 2 * elements.DEPTH_MAX
     for start, end in (("<table><tr><td>x", "</td></tr></table>"), ("<ul><li>x", "</li></ul>")):
         pasted = to_markdown(start * depth + end * depth, "")
         assert pasted.count("x") == depth
