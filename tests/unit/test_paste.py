@@ -109,6 +109,7 @@ def test_blocks_are_lines_by_their_element_or_their_style(html: str, markdown: s
         ("<ul><li>a<ul><li>9 b<ul><li>c<li>d</ul></ul><li>e</ul>", "- a\n  9 b\n  - c\n  - d\n- e"),
         ("<ol start=9><li>a<li>b<ul><li>c<li>d</ul></ol>", "9. a\n10. b\n- c\n- d"),
         ("<ul><ul><li>a</ul><li>b</ul>", "- a\n- b"),
+        ("<blockquote><ul><li>a</ul></blockquote><ul><li>b</ul>", "> a\n\nb"),
     ],
 )
 def test_readers_see_no_marks_of_what_is_no_quote_and_no_list(html: str, markdown: str) -> None:
@@ -170,6 +171,7 @@ def test_a_table_for_layout_becomes_paragraphs(html: str) -> None:
             "Ende [1], the end. [2] More [3, 4]",
         ),
         ("1<span style='vertical-align: super'>6</span> <sup><b>2</b>3</sup>", "1⁶ ²³"),
+        ("in<sup><a class=sdfootnoteanc><sup>1</sup></a></sup>", "in [1]"),
         ("Er sagte: <q>Ja</q>.", "Er sagte: “Ja”."),
         ("<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rt>じ</rt></ruby>", "漢(かん)字(じ)"),
     ],
