@@ -68,7 +68,10 @@ _BLANKS: Final = re.compile(r"[ \t\n\r\f]+")
 _LOOSE_SPACE: Final = re.compile(r"(?<![«\d])\xa0(?![»:;!?%€\d])")
 _BREAK: Final = re.compile("[\x0b\u2028\u2029]")
 _KEPT_BREAK: Final = re.compile("\r\n?|[\n\x0b\u2028\u2029]")
-_NUMBERED: Final = re.compile(r"\s*\(?([0-9]{1,4}|[a-z]{1,5})[.)]\s*", re.IGNORECASE)
+# A number as entries have it, or another mark: "1.2", "(3)", "a)", "iv.".
+_NUMBERED: Final = re.compile(
+    r"([0-9]{1,4})[.)]|\(?[0-9]{1,4}(?:\.[0-9]{1,4})*[.)]?|\(?[a-z]{1,5}[.)]", re.IGNORECASE
+)
 
 
 def blocks_of(html: str) -> list[Block]:
@@ -129,7 +132,6 @@ class _Reader(HTMLParser):
         self._context, self._outer = Context(), list[Context]()
         self._item: _Item | None = None
         self._word_mark = ""
-        self._word_lists: dict[int, OpenList] = {}
         self._tables: list[_Table] = []
 
     # -- elements
@@ -283,22 +285,17 @@ class _Reader(HTMLParser):
         block = Block(quote=self._context.quote, heading=self._context.heading)
         if self._item and not block.heading:
             block.depth = self._item.depth
-            block.marker = self._item.marker or self._word_marker(self._item.depth)
+            block.marker = self._item.marker or _word_marker(self._word_mark)
         self._item = None
         self.blocks.append(block)
         return block
 
-    def _word_marker(self, depth: int) -> str:
-        """Return the mark of an item of Word's lists, from the mark that Word wrote."""
-        found = _NUMBERED.fullmatch(self._word_mark)
-        listed = self._word_lists.setdefault(depth, OpenList(is_ordered=True))
-        if not found:
-            return "-"
-        if found[1].isdecimal():
-            listed.number = int(found[1])
-        elif found[1].lower() in ("a", "i"):
-            listed.number = 1
-        return listed.next_marker()
+
+def _word_marker(mark: str) -> str:
+    """Return the mark of an item of Word's lists: Word's own if it has a figure or a letter."""
+    if found := _NUMBERED.fullmatch(mark.strip()):
+        return f"{int(found[1])}." if found[1] else found[0]
+    return "-"
 
 
 def _depth(given: Attributes, around: int) -> int:

@@ -58,7 +58,7 @@ _PLACES: Final = {"sup": "sup", "super": "sup", "sub": "sub"}
 
 @dataclass(slots=True)
 class OpenList:
-    """An open list, or all of Word's lists of one depth; `number` is that of the next item."""
+    """An open list; `number` is that of the next item."""
 
     is_ordered: bool
     number: int = 1

@@ -153,6 +153,34 @@ def test_a_table_for_layout_becomes_paragraphs(html: str) -> None:
     assert to_markdown(html, "") == "a\n\nb"
 
 
+def word_item(mark: str, text: str, level: int = 1) -> str:
+    ignored = f"<span style='mso-list:Ignore'>{mark}<span>&nbsp;&nbsp; </span></span>"
+    return f"<p class=MsoListParagraph style='mso-list:l0 level{level} lfo1'>{ignored}{text}</p>"
+
+
+@pytest.mark.parametrize(
+    ("marks", "markdown"),
+    [
+        (("1)", "2)"), "1. x\n2. x"),
+        (("a)", "b)"), "a) x\nb) x"),
+        (("iv.", "v."), "iv. x\nv. x"),
+        (("(1)", "(2)"), "(1) x\n(2) x"),
+        (("1.1", "1.2."), "1.1 x\n1.2. x"),
+        (("o", "§"), "- x\n- x"),
+    ],
+)
+def test_items_of_word_keep_their_figures_and_letters(
+    marks: tuple[str, ...], markdown: str
+) -> None:
+    assert to_markdown("".join(word_item(it, "x") for it in marks), "") == markdown
+
+
+def test_items_of_word_stay_in_their_item_when_they_have_letters() -> None:
+    html = word_item("1.", "x") + word_item("a.", "y", 2) + word_item("2.", "z")
+    assert to_markdown(html, "") == "1. x\n   a. y\n2. z"
+    assert to_html("1. x\n   a. y\n2. z").count("<li>") == 2
+
+
 @pytest.mark.parametrize(
     ("html", "text"),
     [
