@@ -6,13 +6,15 @@ nh3 parses the HTML as browsers do, and keeps the elements and properties that h
 Line breaks are counted as in the HTML standard's "inner text": a paragraph needs an empty line
 around it, a `div` a line of its own, and each `br` adds one, as does a line feed where the style
 `white-space` keeps line feeds. Those at the edge of a block, which browsers show, are mostly the
-lines of the HTML and count as none.
+lines of the HTML and count as none. The style sheet of the page may part more words. Only the plain
+text of the clipboard has these gaps (gaps.py): then the reader below reads the HTML a second time.
 
 Rules: pure. Each limit, here and in nesting.py, keeps the time proportional to the length of the
 HTML.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Final, NamedTuple
@@ -32,6 +34,7 @@ from liveblog.html.elements import (
     OpenList,
     inside,
 )
+from liveblog.html.gaps import NO_GAP, Gap, Piece, gaps_of
 from liveblog.html.inline import Run
 from liveblog.html.nesting import check_tags
 
@@ -43,6 +46,9 @@ _TAGS: Final = {
     *AROUND,
     *("a", "b", "strong", "i", "em", "s", "strike", "del", "code", "tt", "kbd", "samp", "span"),
     *("br", "img", "sup", "sub", "thead", "tbody", "tfoot", "tr", "td", "th"),
+    # Without a meaning here, but with a text of their own beside that of others.
+    *("u", "ins", "small", "big", "mark", "font", "label", "time", "abbr", "cite", "dfn", "var"),
+    *("bdi", "bdo", "data", "output", "picture", "ruby"),
 }
 _UNSEEN: Final = {
     *("script", "style", "title", "template", "noscript", "svg", "math", "iframe", "object"),
@@ -74,15 +80,16 @@ _NUMBERED: Final = re.compile(
 )
 
 
-def blocks_of(html: str) -> list[Block]:
-    """Return the blocks that HTML of the clipboard shows.
+def blocks_of(html: str, text: str) -> list[Block]:
+    """Return the blocks that HTML of the clipboard shows; `text` is the plain text beside it.
 
     Raises Problem 422 for HTML with more tags, deeper elements or a longer text than the limits.
     """
     check_tags(html)
-    reader = _Reader(is_spreadsheet=bool(_SPREADSHEET.search(html)))
-    reader.feed(_cleaned(html))
-    reader.close()
+    is_spreadsheet, cleaned = bool(_SPREADSHEET.search(html)), _cleaned(html)
+    reader = _read(cleaned, {}, is_spreadsheet)
+    if gaps := gaps_of(reader.pieces, text[: 2 * TEXT_MAX]):
+        reader = _read(cleaned, gaps, is_spreadsheet)
     return reader.blocks
 
 
@@ -98,6 +105,13 @@ def _cleaned(html: str) -> str:
         url_relative="deny",
         link_rel=None,
     )
+
+
+def _read(html: str, gaps: Mapping[int, Gap], is_spreadsheet: bool) -> "_Reader":
+    reader = _Reader(gaps, is_spreadsheet)
+    reader.feed(html)
+    reader.close()
+    return reader
 
 
 @dataclass(slots=True)
@@ -121,14 +135,16 @@ class _Reader(HTMLParser):
     """Collects blocks from HTML that nh3 has made well-formed.
 
     `_gap` is the number of line breaks before the next text: two or more begin a new block.
-    `_is_edge` says whether there was no text since a block began or ended.
+    `_is_edge` says whether there was no text since a block began or ended. `pieces` are the texts
+    that were read; `gaps` has by number what stands before or in a piece in the plain text.
     """
 
-    def __init__(self, *, is_spreadsheet: bool) -> None:
+    def __init__(self, gaps: Mapping[int, Gap], is_spreadsheet: bool) -> None:
         super().__init__(convert_charrefs=True)
         self.blocks: list[Block] = []
-        self._is_spreadsheet = is_spreadsheet
-        self._gap, self._is_edge, self._length = 2, True, 0
+        self.pieces: list[Piece] = []
+        self._gaps, self._is_spreadsheet = gaps, is_spreadsheet
+        self._gap, self._is_edge, self._is_inline, self._length = 2, True, False, 0
         self._context, self._outer = Context(), list[Context]()
         self._item: _Item | None = None
         self._word_mark = ""
@@ -149,7 +165,7 @@ class _Reader(HTMLParser):
         if start := getattr(self, f"_start_{tag}", None):
             start(given)
         if tag in AROUND:
-            self.handle_data(AROUND[tag][0])
+            self.handle_data(AROUND[tag][0], is_added=True)
         if self._context.word_depth > self._outer[-1].word_depth:
             self._item, self._word_mark = _Item(self._context.word_depth), ""
 
@@ -157,7 +173,7 @@ class _Reader(HTMLParser):
         if not self._outer:  # of an element without an end, such as </br>
             return
         if tag in AROUND:
-            self.handle_data(AROUND[tag][1])
+            self.handle_data(AROUND[tag][1], is_added=True)
         if end := getattr(self, f"_end_{tag}", None):
             end()
         gap, self._context = self._context.gap, self._outer.pop()
@@ -174,6 +190,7 @@ class _Reader(HTMLParser):
     def _need(self, gap: int) -> None:
         self._gap = max(self._gap, gap)
         self._is_edge = self._is_edge or gap > 0
+        self._is_inline = self._is_inline or gap < 0
 
     # -- lists
 
@@ -245,15 +262,26 @@ class _Reader(HTMLParser):
 
     # -- text
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data: str, *, is_added: bool = False) -> None:
+        """Add what stands between two tags, or what browsers add and no plain text has."""
         if self._context.is_hidden:
             return
         if self._context.is_marker:
             self._word_mark += data
             return
-        if self._context.keeps_breaks and self._is_edge:
+        gap = self._gaps.get(len(self.pieces), NO_GAP)
+        is_apart = self._gap > 0 or self._item is not None
+        self.pieces.append(Piece("" if is_added else data, is_apart, self._is_inline))
+        self._is_inline = False
+        self._need(gap.before.count("\n"))
+        self._add(f" {data}" if gap.before == " " else data, keeps_breaks=gap.keeps_breaks)
+
+    def _add(self, data: str, *, keeps_breaks: bool = False) -> None:
+        """Add text, with line breaks where it has them."""
+        keeps_breaks = keeps_breaks or self._context.keeps_breaks
+        if keeps_breaks and self._is_edge:
             data = data.lstrip(" \t\r\n\f")
-        breaks = _KEPT_BREAK if self._context.keeps_breaks else _BREAK
+        breaks = _KEPT_BREAK if keeps_breaks else _BREAK
         for number, part in enumerate(breaks.split(data)):
             self._gap += bool(number)
             self._text(_LOOSE_SPACE.sub(" ", part))

@@ -47,7 +47,8 @@ _BLOCKS: Final = {
     *("block", "flex", "grid", "table", "list-item", "flow-root", "-webkit-box", "-webkit-flex"),
     *("table-row", "table-cell", "table-caption"),
 }
-_INLINE: Final = {"inline", "inline-block", "inline-flex", "inline-grid", "contents", "none"}
+_INLINE_BOXES: Final = {"inline-block", "inline-flex", "inline-grid"}
+_INLINE: Final = {*_INLINE_BOXES, "inline", "contents", "none"}
 _KEEPS_BREAKS: Final = {
     **dict.fromkeys(("pre", "pre-wrap", "pre-line", "break-spaces"), True),
     **dict.fromkeys(("preserve", "preserve-breaks"), True),
@@ -72,7 +73,7 @@ class Context(NamedTuple):
     """The styles and places that the open elements give to the text in them."""
 
     tag: str = ""
-    gap: int = 0  # line breaks that the element needs before and after it
+    gap: int = 0  # line breaks that the element needs before and after it; -1 for a box on the line
     style: Style = Style()
     quote: bool = False
     heading: int = 0
@@ -117,6 +118,8 @@ def _css(style: str) -> dict[str, str]:
 def _gap_of(tag: str, display: str) -> int:
     if tag in PARAGRAPHS:
         return 2
+    if display in _INLINE_BOXES:
+        return -1
     return int(display in _BLOCKS or (tag in LINES and display not in _INLINE))
 
 

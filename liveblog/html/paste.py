@@ -33,11 +33,12 @@ _CELL: Final = re.compile(rf"({_QUOTED.pattern}(?=[\t\n])|[^\t\n]*)([\t\n])")
 def to_markdown(html: str, text: str) -> str:
     """Return the Markdown of what a program put on the clipboard, as HTML and as plain text.
 
+    The structure is that of the HTML; words and lines are apart where they are so in `text`.
     Without HTML, a spreadsheet's cells in `text`, with tabs between them, become a table. Any other
     text stays as it is. Raises Problem 422 for HTML beyond a limit of html/clipboard.py. Safe to
     call from any thread.
     """
-    if blocks := blocks_of(html):
+    if blocks := blocks_of(html, text):
         return write(blocks)
     lines = _BREAK.sub("\n", text)
     return _table(rows) if (rows := _cells(lines)) else lines

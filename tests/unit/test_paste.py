@@ -309,6 +309,98 @@ def test_deep_tables_and_lists_keep_their_text() -> None:
         assert pasted.count("x") == depth
 
 
+# -- what only the plain text has ------------------------------------------------------------------
+
+REDDIT = "<shreddit-p>First line</shreddit-p><shreddit-p>Second <b>bo</b>ld</shreddit-p>"
+LINES = "First line\nSecond bold"
+BOX = 'style="display: inline-flex"'
+FLEX = '<div style="display:flex"><span>a</span><span>b</span></div>'
+
+
+@pytest.mark.parametrize(
+    ("html", "text", "markdown"),
+    [
+        (REDDIT, LINES, LINES),
+        (REDDIT, "First line\r\n\r\nSecond bold\r\n", "First line\n\nSecond bold"),
+        (REDDIT.replace("</shreddit-p><", "</shreddit-p>\n  <"), "First line\nSecond bold", LINES),
+        (f"<shreddit-post>{REDDIT}</shreddit-post>", "FIRST LINE\nSECOND BOLD", LINES),
+        (FLEX, "a\nb", "a\nb"),
+        (FLEX, "a b", "a b"),
+        (FLEX, "a\t b", "a b"),
+        (FLEX.replace("span>", "label>"), "a\n\nb", "a\n\nb"),
+        ("<ul><li><i>a</i><b>b</b><li>c</ul>", "a\n\nb\nc", "- *a*\n  **b**\n- c"),
+        ("<h2><span>a</span><span>b</span></h2>c", "a\nb\n\nc", "## a b\n\nc"),
+        (
+            "<table><tr><td><i>a</i><i>b</i><td>c<tr><td>d<td>e</table>",
+            "a\nb\tc\nd\te",
+            "| *a b* | c |\n| --- | --- |\n| d | e |",
+        ),
+        ("<a>Ann</a><s-r>verified</s-r><a>said</a>", "Ann\nsaid", "Ann\nverified\nsaid"),
+        (
+            f"via (<div {BOX}>@ann</div>), <i {BOX}>a</i><i {BOX}>b</i>\n<x-p>c</x-p>",
+            "via (\n@ann\n), \na\nb\nc",
+            "via (@ann), *a b* c",
+        ),
+        ("<x-i>apples</x-i><x-i>cherries</x-i>", "• apples\n• cherries", "apples\ncherries"),
+        ("<span>Line 1\nLine 2\n\nEnd</span>", "Line 1\nLine 2\n\nEnd", "Line 1\nLine 2\n\nEnd"),
+        ("<p>one<button>x</button> two\nend</p>", "one\nx\ntwo\nend", "one two\nend"),
+        (
+            "<i>Weather</i> <a>first</a><a>second</a> <i>hidden</i> <a>on weather</a>",
+            "first\nsecond on weather",
+            "*Weather* first\nsecond *hidden* on weather",
+        ),
+        ("<x-p>a </x-p><x-p>b</x-p>", "a\nb", "a\nb"),
+        ("<p>a b\n<b>c</b>\nd\ne</p>", "a b\nc\nd\ne", "a b\n**c**\nd\ne"),
+        ("<p>a\nb</p><p>c\nd</p>", "a b\n\nc\nd", "a b\n\nc\nd"),
+    ],
+)
+def test_words_and_lines_stay_apart_as_in_the_plain_text(
+    html: str, text: str, markdown: str
+) -> None:
+    assert to_markdown(html, text) == markdown
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        (REDDIT, ""),
+        (REDDIT, "First lineSecond bold"),
+        (REDDIT, "Something else\nthat was\non the clipboard before,\nwith a first line"),
+        ("<p>Some <b>text</b> of a mail\nwith lines</p>", "Some\ntext of a mail\nwith\nlines"),
+        ("<p>Some text\nof a mail</p><p>with lines", "Some text\nof a mail\n\nwith\nlines"),
+        ("<p>shown<i>hidden</i></p><p>text", "shown\ntext"),
+        ("<p>Some text\nwith source\nlines</p>", "Some text with source\nlines"),
+        ("<p>Some text\nof <b>source</b>\nlines</p>", "Some text of source lines"),
+        ("<ol><li>one<li>t<b>w</b>o</ol>", " 1. one\n 2. two"),
+        ("a<img alt='a tree'><br>b<p>c", "a\na tree\nb\n\nc"),
+        ("<p>sh<b>o</b>wn <i>hid</i><i>den</i> text</p>", "shown text"),
+        ("<p>x<sup>2</sup> and <q>y</q>es</p>", "x2 and yes"),
+    ],
+)
+def test_html_alone_counts_where_the_plain_text_says_nothing_else(html: str, text: str) -> None:
+    assert to_markdown(html, text) == to_markdown(html, "")
+
+
+WORDS = st.lists(st.sampled_from(["a", "b", "ab", "Wort", "1.", "•", "\n", " ", "\n\n", "\xa0"]))
+
+
+@given(WORDS, WORDS)
+@settings(max_examples=60, deadline=None)
+def test_any_plain_text_keeps_the_words_of_the_html(shown: list[str], words: list[str]) -> None:
+    html = "".join(f"<x-y>{it}</x-y>" for it in shown)
+    pasted = to_markdown(html, "".join(words))
+    if "".join(shown).strip():
+        assert "".join(plain(to_html(pasted)).split()) == "".join("".join(shown).split())
+
+
+@given(WORDS)
+@settings(max_examples=60, deadline=None)
+def test_words_are_those_of_the_plain_text_without_its_white_space(words: list[str]) -> None:
+    text = "".join(words)
+    html = "".join(f"<x-y>{it}</x-y>" for it in words if it.strip())
+    assert plain(to_html(to_markdown(html, text))).split() == text.split()
+
+
 # -- any text is shown as it was -------------------------------------------------------------------
 
 PIECES = st.sampled_from(
