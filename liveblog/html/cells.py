@@ -12,7 +12,10 @@ from liveblog.html.inline import PLAIN, Run
 
 CELLS_MAX: Final = 5_000  # of a table; the cells of a larger one become paragraphs
 SPAN_MAX: Final = 100  # columns or rows of one cell
-CELL_LINES_MAX: Final = 3  # lines of a cell; a table with longer cells is a page's layout
+CELL_LINES_MAX: Final = 40  # lines of a cell; a table with longer cells is a page's layout
+
+# Between the blocks of a cell stands a semicolon, unless punctuation parts them already.
+_PARTED: Final = re.compile(r"[.,:;!?…\u2013\u2014/\s-]$|^[(\[\u2013\u2014/\s]")
 
 Row = list[list[Run]]
 
@@ -62,8 +65,8 @@ def grid_of(rows: Sequence[Sequence[Cell]], *, may_be_narrow: bool) -> list[Row]
 
 
 def _is_simple(cell: Cell) -> bool:
-    is_plain = not any(it.rows or it.marker or it.quote for it in cell.blocks)
-    return is_plain and sum(len(it.lines) for it in cell.blocks) <= CELL_LINES_MAX
+    has_table = any(it.rows for it in cell.blocks)
+    return not has_table and sum(len(it.lines) for it in cell.blocks) <= CELL_LINES_MAX
 
 
 def _spread(rows: Sequence[Sequence[Cell]]) -> list[Row]:
@@ -90,11 +93,19 @@ def _fill(row: Row, hanging: dict[int, int]) -> None:
 
 
 def _text_of(cell: Cell) -> list[Run]:
-    """Return the text of a cell on one line."""
+    """Return the text of a cell on one line: "Start; Speech" for two items or paragraphs."""
     runs: list[Run] = []
-    for line in (line for block in cell.blocks for line in block.lines):
-        runs += [(" ", PLAIN), *line] if runs else line
+    for block in cell.blocks:
+        text = [run for line in block.lines for run in ((" ", PLAIN), *line)][1:]
+        if block.marker not in ("", "-"):
+            text.insert(0, (f"{block.marker} ", PLAIN))
+        runs += [(_between(runs, text), PLAIN), *text] if runs else text
     return runs
+
+
+def _between(left: Sequence[Run], right: Sequence[Run]) -> str:
+    ends = (left[-1][0][-1:], right[0][0][:1]) if right else ("", "")
+    return " " if any(map(_PARTED.search, ends)) else "; "
 
 
 def _trimmed(grid: Iterable[Row]) -> list[Row]:

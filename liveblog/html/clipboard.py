@@ -1,11 +1,13 @@
 """HTML of the clipboard as blocks: paragraphs, headings, items of lists, quotes and tables.
 
-nh3 parses the HTML as browsers do, and keeps the elements and properties that have a meaning here.
-Word processors write much of it in styles: a bold text is a span with a font-weight, an item of
-Word's lists a paragraph with `mso-list`.
+nh3 parses the HTML as browsers do, and keeps the elements and properties that have a meaning here
+(elements.py).
 
 Line breaks are counted as in the HTML standard's "inner text": a paragraph needs an empty line
-around it, a `div` a line of its own, and each `br` adds one.
+around it, a `div` a line of its own, and each `br` adds one, as does a line feed where the style
+`white-space` keeps line feeds. Those at the edge of a block, which browsers show, are mostly the
+lines of the HTML and count as none. The style sheet of the page may part more words. Only the plain
+text of the clipboard has these gaps (gaps.py): then the reader below reads the HTML a second time.
 
 Rules: pure. Each limit, here and in nesting.py, keeps the time proportional to the length of the
 HTML.
@@ -21,53 +23,48 @@ import nh3
 
 from liveblog.blog.problem import invalid
 from liveblog.html.cells import Block, Cell, grid_of, span_of
-from liveblog.html.inline import Run, Style
+from liveblog.html.elements import (
+    AROUND,
+    DEPTH_MAX,
+    LINES,
+    PARAGRAPHS,
+    PROPERTIES,
+    Attributes,
+    Context,
+    OpenList,
+    inside,
+)
+from liveblog.html.gaps import NO_GAP, Gap, Piece, gaps_of
+from liveblog.html.inline import Run
 from liveblog.html.nesting import check_tags
 
-DEPTH_MAX: Final = 6  # lists or tables within each other; deeper ones count as this depth
 TEXT_MAX: Final = 100_000  # characters; a longer text fits no entry
-BOLD_MIN: Final = 600  # the font weight from which a text is bold
 
-Attributes = Mapping[str, str]
-
-_PARAGRAPHS: Final = {
-    *("p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "blockquote", "pre"),
-    *("table", "figure", "hr"),
-}
-_LINES: Final = {
-    *("div", "li", "dt", "dd", "section", "article", "header", "footer", "main", "aside", "nav"),
-    *("address", "center", "figcaption", "caption", "form", "fieldset"),
-}
-_INLINE: Final = {
+_TAGS: Final = {
+    *PARAGRAPHS,
+    *LINES,
+    *AROUND,
     *("a", "b", "strong", "i", "em", "s", "strike", "del", "code", "tt", "kbd", "samp", "span"),
-    *("br", "img"),
+    *("br", "img", "sup", "sub", "thead", "tbody", "tfoot", "tr", "td", "th"),
+    # Without a meaning here, but with a text of their own beside that of others.
+    *("u", "ins", "small", "big", "mark", "font", "label", "time", "abbr", "cite", "dfn", "var"),
+    *("bdi", "bdo", "data", "output", "picture", "ruby"),
 }
-_HEADINGS: Final = {"h1": 2, "h2": 2, "h3": 3, "h4": 3, "h5": 3, "h6": 3}
-_CELLS: Final = {"thead", "tbody", "tfoot", "tr", "td", "th"}
-_PROPERTIES: Final = {
-    *("font-weight", "font-style", "text-decoration", "text-decoration-line"),
-    *("display", "visibility", "mso-list", "mso-hide", "mso-element"),
+_UNSEEN: Final = {
+    *("script", "style", "title", "template", "noscript", "svg", "math", "iframe", "object"),
+    *("button", "select", "textarea", "rp"),
 }
-_CLEANER: Final = nh3.Cleaner(
-    tags=_PARAGRAPHS | _LINES | _INLINE | _CELLS,
-    clean_content_tags={
-        *("script", "style", "title", "template", "noscript", "svg", "math", "iframe", "object"),
-        *("button", "select", "textarea"),
-    },
-    attributes={
-        "*": {"style", "class", "data-stringify-type", "data-stringify-emoji"},
-        "a": {"href"},
-        "ol": {"start"},
-        "li": {"value", "aria-level", "data-aria-level", "data-stringify-indent"},
-        "td": {"colspan", "rowspan"},
-        "th": {"colspan", "rowspan"},
-        "img": {"alt"},
-    },
-    filter_style_properties=_PROPERTIES,
-    url_schemes={"http", "https", "mailto", "tel"},
-    url_relative="deny",
-    link_rel=None,
-)
+_ATTRIBUTES: Final = {
+    "*": {"style", "class", "data-stringify-type", "data-stringify-emoji"},
+    "a": {"href"},
+    "ol": {"start"},
+    "li": {"value", "aria-level", "data-aria-level", "data-stringify-indent"},
+    "table": {"role"},
+    "td": {"colspan", "rowspan"},
+    "th": {"colspan", "rowspan"},
+    "img": {"alt"},
+}
+_CUSTOM: Final = re.compile(r"<([a-z][a-z0-9]*-[a-z0-9-]*)", re.IGNORECASE)
 _SPREADSHEET: Final = re.compile(
     r"google-sheets|office:excel|Excel\.Sheet|<colgroup", re.IGNORECASE
 )
@@ -76,58 +73,55 @@ _BLANKS: Final = re.compile(r"[ \t\n\r\f]+")
 # numbers, and beside French punctuation.
 _LOOSE_SPACE: Final = re.compile(r"(?<![«\d])\xa0(?![»:;!?%€\d])")
 _BREAK: Final = re.compile("[\x0b\u2028\u2029]")
-_PRE_BREAK: Final = re.compile("\r\n?|[\n\x0b\u2028\u2029]")
-_NUMBERED: Final = re.compile(r"\s*\(?([0-9]{1,4}|[a-z]{1,5})[.)]\s*", re.IGNORECASE)
-_LEVEL: Final = re.compile(r"level([0-9])")
-_OF_COMMENT: Final = ("msocomanchor", "msocommentreference")  # Word's marks of a comment, by class
+_KEPT_BREAK: Final = re.compile("\r\n?|[\n\x0b\u2028\u2029]")
+# A number as entries have it, or another mark: "1.2", "(3)", "a)", "iv.".
+_NUMBERED: Final = re.compile(
+    r"([0-9]{1,4})[.)]|\(?[0-9]{1,4}(?:\.[0-9]{1,4})*[.)]?|\(?[a-z]{1,5}[.)]", re.IGNORECASE
+)
 
 
-def blocks_of(html: str) -> list[Block]:
-    """Return the blocks that HTML of the clipboard shows.
+def blocks_of(html: str, text: str) -> list[Block]:
+    """Return the blocks that HTML of the clipboard shows; `text` is the plain text beside it.
 
     Raises Problem 422 for HTML with more tags, deeper elements or a longer text than the limits.
     """
     check_tags(html)
-    reader = _Reader(is_spreadsheet=bool(_SPREADSHEET.search(html)))
-    reader.feed(_CLEANER.clean(html))
-    reader.close()
+    is_spreadsheet, cleaned = bool(_SPREADSHEET.search(html)), _cleaned(html)
+    reader = _read(cleaned, {}, is_spreadsheet)
+    if gaps := gaps_of(reader.pieces, text[: 2 * TEXT_MAX]):
+        reader = _read(cleaned, gaps, is_spreadsheet)
     return reader.blocks
 
 
-@dataclass(slots=True)
-class _List:
-    """An open list, or all of Word's lists of one depth; `number` is that of the next item."""
+def _cleaned(html: str) -> str:
+    """Return well-formed HTML. Elements that a page has defined stay: their styles matter."""
+    return nh3.clean(
+        html,
+        tags=_TAGS | {name.lower() for name in _CUSTOM.findall(html)},
+        clean_content_tags=_UNSEEN,
+        attributes=_ATTRIBUTES,
+        filter_style_properties=PROPERTIES,
+        url_schemes={"http", "https", "mailto", "tel"},
+        url_relative="deny",
+        link_rel=None,
+    )
 
-    is_ordered: bool
-    number: int = 1
 
-    def next_marker(self) -> str:
-        self.number += 1
-        return f"{self.number - 1}." if self.is_ordered else "-"
+def _read(html: str, gaps: Mapping[int, Gap], is_spreadsheet: bool) -> "_Reader":
+    reader = _Reader(gaps, is_spreadsheet)
+    reader.feed(html)
+    reader.close()
+    return reader
 
 
 @dataclass(slots=True)
 class _Table:
     """An open table; `outside` are the blocks around the table, while a cell is open."""
 
+    is_layout: bool = False
     rows: list[list[Cell]] = field(default_factory=list)
     outside: list[Block] | None = None
     span: tuple[int, ...] = (1, 1)
-
-
-class _Context(NamedTuple):
-    """The styles and places that the open elements give to the text in them."""
-
-    tag: str = ""
-    style: Style = Style()
-    quote: bool = False
-    heading: int = 0
-    is_head: bool = False  # in a heading or the head of a table, which are bold in any case
-    is_pre: bool = False
-    is_hidden: bool = False
-    is_marker: bool = False  # in the mark that Word writes before an item
-    word_depth: int = 0  # of an item of one of Word's lists
-    lists: tuple[_List, ...] = ()
 
 
 class _Item(NamedTuple):
@@ -141,17 +135,19 @@ class _Reader(HTMLParser):
     """Collects blocks from HTML that nh3 has made well-formed.
 
     `_gap` is the number of line breaks before the next text: two or more begin a new block.
+    `_is_edge` says whether there was no text since a block began or ended. `pieces` are the texts
+    that were read; `gaps` has by number what stands before or in a piece in the plain text.
     """
 
-    def __init__(self, *, is_spreadsheet: bool) -> None:
+    def __init__(self, gaps: Mapping[int, Gap], is_spreadsheet: bool) -> None:
         super().__init__(convert_charrefs=True)
         self.blocks: list[Block] = []
-        self._is_spreadsheet = is_spreadsheet
-        self._gap, self._length = 2, 0
-        self._context, self._outer = _Context(), list[_Context]()
+        self.pieces: list[Piece] = []
+        self._gaps, self._is_spreadsheet = gaps, is_spreadsheet
+        self._gap, self._is_edge, self._is_inline, self._length = 2, True, False, 0
+        self._context, self._outer = Context(), list[Context]()
         self._item: _Item | None = None
         self._word_mark = ""
-        self._word_lists: dict[int, _List] = {}
         self._tables: list[_Table] = []
 
     # -- elements
@@ -161,23 +157,27 @@ class _Reader(HTMLParser):
         if tag in ("br", "hr", "img"):
             self._void(tag, given)
             return
-        self._need(_gap_of(tag))
         self._outer.append(self._context)
-        self._context = _inside(self._context, tag, given)
+        self._context = inside(self._context, tag, given)
+        self._need(self._context.gap)
         if given.get("data-stringify-type") == "paragraph-break":  # Slack's empty line
             self._need(2)
         if start := getattr(self, f"_start_{tag}", None):
             start(given)
+        if tag in AROUND:
+            self.handle_data(AROUND[tag][0], is_added=True)
         if self._context.word_depth > self._outer[-1].word_depth:
             self._item, self._word_mark = _Item(self._context.word_depth), ""
 
     def handle_endtag(self, tag: str) -> None:
         if not self._outer:  # of an element without an end, such as </br>
             return
+        if tag in AROUND:
+            self.handle_data(AROUND[tag][1], is_added=True)
         if end := getattr(self, f"_end_{tag}", None):
             end()
-        self._context = self._outer.pop()
-        self._need(_gap_of(tag))
+        gap, self._context = self._context.gap, self._outer.pop()
+        self._need(gap)
 
     def _void(self, tag: str, given: Attributes) -> None:
         if tag == "br" and not self._context.is_hidden:
@@ -189,12 +189,14 @@ class _Reader(HTMLParser):
 
     def _need(self, gap: int) -> None:
         self._gap = max(self._gap, gap)
+        self._is_edge = self._is_edge or gap > 0
+        self._is_inline = self._is_inline or gap < 0
 
     # -- lists
 
     def _start_ul(self, given: Attributes, *, is_ordered: bool = False) -> None:
         start = _number(given.get("start", ""), 1)
-        opened = _List(is_ordered, start)
+        opened = OpenList(is_ordered, start)
         self._context = self._context._replace(lists=(*self._context.lists, opened)[:DEPTH_MAX])
 
     def _start_ol(self, given: Attributes) -> None:
@@ -202,7 +204,7 @@ class _Reader(HTMLParser):
 
     def _start_li(self, given: Attributes) -> None:
         self._need(2)
-        lists = self._context.lists or (_List(is_ordered=False),)
+        lists = self._context.lists or (OpenList(is_ordered=False),)
         lists[-1].number = _number(given.get("value", ""), lists[-1].number)
         self._item = _Item(_depth(given, len(lists)), lists[-1].next_marker())
 
@@ -212,9 +214,11 @@ class _Reader(HTMLParser):
 
     # -- tables
 
-    def _start_table(self, _: Attributes) -> None:
+    def _start_table(self, given: Attributes) -> None:
+        if self._tables:
+            self._tables[-1].is_layout = True
         if len(self._tables) < DEPTH_MAX:
-            self._tables.append(_Table())
+            self._tables.append(_Table(is_layout=given.get("role") in ("presentation", "none")))
         else:
             self._context = self._context._replace(tag="div")
 
@@ -222,7 +226,8 @@ class _Reader(HTMLParser):
         if self._context.tag != "table":
             return
         table = self._tables.pop()
-        if rows := grid_of(table.rows, may_be_narrow=self._is_spreadsheet):
+        rows = grid_of(table.rows, may_be_narrow=self._is_spreadsheet)
+        if rows and not table.is_layout:
             self.blocks.append(Block(rows=rows))
             return
         for block in (it for row in table.rows for cell in row for it in cell.blocks):
@@ -234,11 +239,12 @@ class _Reader(HTMLParser):
             self._tables[-1].rows.append([])
 
     def _start_td(self, given: Attributes) -> None:
-        table = self._tables[-1] if self._tables else _Table([], [])
+        table = self._tables[-1] if self._tables else _Table(outside=[])
         if table.outside is not None:  # a cell of a table that is too deep
             self._context = self._context._replace(tag="div")
             return
-        table.outside, self.blocks, self._gap = self.blocks, [], 2
+        table.outside, self.blocks = self.blocks, []
+        self._need(2)
         table.span = tuple(span_of(given.get(name, "")) for name in ("colspan", "rowspan"))
         self._context = self._context._replace(lists=(), quote=False, heading=0)
 
@@ -249,19 +255,33 @@ class _Reader(HTMLParser):
         table.rows = table.rows or [[]]
         table.rows[-1].append(Cell(self.blocks, *table.span))
         self.blocks, table.outside = table.outside or [], None
-        self._item, self._gap = None, 2
+        self._item = None
+        self._need(2)
 
     _start_th, _end_th = _start_td, _end_td
 
     # -- text
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data: str, *, is_added: bool = False) -> None:
+        """Add what stands between two tags, or what browsers add and no plain text has."""
         if self._context.is_hidden:
             return
         if self._context.is_marker:
             self._word_mark += data
             return
-        breaks = _PRE_BREAK if self._context.is_pre else _BREAK
+        gap = self._gaps.get(len(self.pieces), NO_GAP)
+        is_apart = self._gap > 0 or self._item is not None
+        self.pieces.append(Piece("" if is_added else data, is_apart, self._is_inline))
+        self._is_inline = False
+        self._need(gap.before.count("\n"))
+        self._add(f" {data}" if gap.before == " " else data, keeps_breaks=gap.keeps_breaks)
+
+    def _add(self, data: str, *, keeps_breaks: bool = False) -> None:
+        """Add text, with line breaks where it has them."""
+        keeps_breaks = keeps_breaks or self._context.keeps_breaks
+        if keeps_breaks and self._is_edge:
+            data = data.lstrip(" \t\r\n\f")
+        breaks = _KEPT_BREAK if keeps_breaks else _BREAK
         for number, part in enumerate(breaks.split(data)):
             self._gap += bool(number)
             self._text(_LOOSE_SPACE.sub(" ", part))
@@ -277,7 +297,7 @@ class _Reader(HTMLParser):
             raise invalid(("/html", f"has a text of more than {TEXT_MAX} characters"))
         if folded:
             self._line().append((folded, self._context.style))
-            self._gap = 0
+            self._gap, self._is_edge = 0, False
 
     def _line(self) -> list[Run]:
         """Return the line to which the next text belongs; begins a new one, or a new block."""
@@ -293,87 +313,17 @@ class _Reader(HTMLParser):
         block = Block(quote=self._context.quote, heading=self._context.heading)
         if self._item and not block.heading:
             block.depth = self._item.depth
-            block.marker = self._item.marker or self._word_marker(self._item.depth)
+            block.marker = self._item.marker or _word_marker(self._word_mark)
         self._item = None
         self.blocks.append(block)
         return block
 
-    def _word_marker(self, depth: int) -> str:
-        """Return the mark of an item of Word's lists, from the mark that Word wrote."""
-        found = _NUMBERED.fullmatch(self._word_mark)
-        listed = self._word_lists.setdefault(depth, _List(is_ordered=True))
-        if not found:
-            return "-"
-        if found[1].isdecimal():
-            listed.number = int(found[1])
-        elif found[1].lower() in ("a", "i"):
-            listed.number = 1
-        return listed.next_marker()
 
-
-# -- elements and their styles ---------------------------------------------------------------------
-
-
-def _inside(context: _Context, tag: str, given: Attributes) -> _Context:
-    """Return the context of the text in an element."""
-    css = _css(given.get("style", ""))
-    style = _styled(context.style, tag, given, css)
-    is_head = context.is_head or tag in _HEADINGS or tag == "th"
-    word_list = "" if context.lists or tag != "p" else css.get("mso-list", "")
-    level = _LEVEL.search(word_list)
-    return context._replace(
-        tag=tag,
-        style=style._replace(bold=style.bold and not is_head),
-        quote=context.quote or tag == "blockquote",
-        heading=_HEADINGS.get(tag, context.heading),
-        is_head=is_head,
-        is_pre=context.is_pre or tag == "pre",
-        is_hidden=context.is_hidden or _is_hidden(css) or _is_comment(given, css),
-        is_marker=context.is_marker or bool(context.word_depth and css.get("mso-list") == "ignore"),
-        word_depth=min(int(level[1]) or 1, DEPTH_MAX) if level else context.word_depth,
-    )
-
-
-def _css(style: str) -> dict[str, str]:
-    pairs = (part.partition(":") for part in style.lower().split(";"))
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _is_hidden(css: Mapping[str, str]) -> bool:
-    is_shown = css.get("display") != "none" and css.get("visibility") != "hidden"
-    return not is_shown or css.get("mso-hide") == "all"
-
-
-def _is_comment(given: Attributes, css: Mapping[str, str]) -> bool:
-    """Return whether an element is a comment in Word, which readers of the document do not see."""
-    is_mark = given.get("class", "").lower() in _OF_COMMENT
-    return is_mark or css.get("mso-element", "").startswith("comment")
-
-
-def _styled(style: Style, tag: str, given: Attributes, css: Mapping[str, str]) -> Style:
-    decoration = f"{css.get('text-decoration', '')} {css.get('text-decoration-line', '')}"
-    return Style(
-        bold=_is_bold(css.get("font-weight", ""), tag in ("b", "strong") or style.bold),
-        italic=_is_italic(css.get("font-style", ""), tag in ("i", "em") or style.italic),
-        strike=style.strike or tag in ("s", "strike", "del") or "line-through" in decoration,
-        code=style.code or tag in ("code", "tt", "kbd", "samp"),
-        href=given.get("href", "") if tag == "a" else style.href,
-    )
-
-
-def _is_bold(weight: str, otherwise: bool) -> bool:
-    if weight.isdecimal():
-        return int(weight[:4]) >= BOLD_MIN
-    return {"bold": True, "bolder": True, "normal": False, "lighter": False}.get(weight, otherwise)
-
-
-def _is_italic(slant: str, otherwise: bool) -> bool:
-    return {"italic": True, "oblique": True, "normal": False}.get(slant, otherwise)
-
-
-def _gap_of(tag: str) -> int:
-    """Return the line breaks that an element needs before and after it."""
-    return 2 if tag in _PARAGRAPHS else int(tag in _LINES)
+def _word_marker(mark: str) -> str:
+    """Return the mark of an item of Word's lists: Word's own if it has a figure or a letter."""
+    if found := _NUMBERED.fullmatch(mark.strip()):
+        return f"{int(found[1])}." if found[1] else found[0]
+    return "-"
 
 
 def _depth(given: Attributes, around: int) -> int:

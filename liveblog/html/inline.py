@@ -40,13 +40,17 @@ _RULE_ROW: Final = re.compile(r"[|:\s]*(-)[-|:\s]*")
 
 
 class Style(NamedTuple):
-    """The marks of a piece of text, and the address to which it links; "" for none."""
+    """The marks of a piece of text, and the address to which it links; "" for none.
+
+    `place` is "sup", "sub", "note" for the number of a footnote, or "" (raised.py).
+    """
 
     bold: bool = False
     italic: bool = False
     strike: bool = False
     code: bool = False
     href: str = ""
+    place: str = ""
 
     @property
     def marks(self) -> str:
