@@ -531,8 +531,8 @@ async def test_a_conflict_is_shown_again_when_its_form_was_left(
     assert await texts(editor, slug) == ["My version."]
 
 
-# Reads of the storage wait for `release`, but for the first.
-SLOW_READS = """
+# Restores the first text that is offered. Reads of the storage wait for `release`, but for the first.
+RESTORE_SLOWLY = """
 window.reads = 0;
 const getAll = IDBObjectStore.prototype.getAll;
 const waited = new Promise((done) => (window.release = done));
@@ -542,7 +542,7 @@ IDBObjectStore.prototype.getAll = function (...all) {
   asked.onsuccess = () => wait.then(() => ((shown.result = asked.result), shown.onsuccess()));
   return shown;
 };
-void 0;
+document.querySelector('[data-act=restore]').click();
 """
 
 
@@ -554,9 +554,8 @@ async def test_letters_typed_while_a_text_is_restored_are_offered(
     await other.close()
     await look(page)
     await expect(page.locator(OFFERS)).to_have_count(1)
-    await page.evaluate(SLOW_READS)
-    await page.click("[data-act=restore]")
-    await until(lambda: page.evaluate("reads === 2"))
+    await page.evaluate(RESTORE_SLOWLY)
+    await until(lambda: page.evaluate("reads > 1"))
     await page.fill(BODY, "Typed meanwhile.")
     await page.evaluate("release()")
     await expect(page.locator(BODY)).to_have_value("Typed in a closed tab.")

@@ -359,7 +359,7 @@ REJECTED: Final = [
     bad_entry("/body", "*\u200b*", "shows something"),
     bad_entry("/body", None),
     bad_entry("/body", "x" * 20_001, "has 20001 characters; the limit is 20000"),
-    bad_entry("/body", "bell\x07", "U+0007"),
+    bad_entry("/body", "bell\x00", "U+0000"),
     bad_entry("/body", 7),
     bad_entry("/headline", "x" * 301, "has 301 characters; the limit is 300"),
     bad_entry("/headline", "two\nlines", "U+000A"),
