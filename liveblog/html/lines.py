@@ -22,11 +22,11 @@ INDENT_MAX: Final = 3  # columns before a mark
 ITEM_INDENT: Final = 2  # columns, from a list's mark, of further lines of an item
 
 # A blank after a mark may be of any kind, such as a no-break one.
-_HEADING: Final = re.compile(r"#{2,3}\s+(?=.*\S)(.+)")
-_QUOTE: Final = re.compile(r">\s+(?=.*[^\s>])")
+_HEADING: Final = re.compile(r"#{2,3}\s++(?=.*\S)(.+)")
+_QUOTE: Final = re.compile(r">\s++(?=.*[^\s>])")
 _QUOTED: Final = re.compile(r">(?:\s|$)")
-_BULLET: Final = re.compile(r"(?P<kind>[-*+])\s+(?=.*[^\s*+-])")
-_NUMBER: Final = re.compile(r"(?P<number>[1-9][0-9]{0,8})(?P<kind>[.)])\s+(?=\S)")
+_BULLET: Final = re.compile(r"(?P<kind>[-*+])\s++(?=.*[^\s*+-])")
+_NUMBER: Final = re.compile(r"(?P<number>[1-9][0-9]{0,8})(?P<kind>[.)])\s++(?=\S)")
 _RULE_CELL: Final = re.compile(r"[ \t]*:?-+:?[ \t]*")
 _CELL_END: Final = re.compile(r"(?<!\\)\|")
 

@@ -13,7 +13,7 @@ from markdown_it.rules_inline import StateInline
 
 from liveblog.blog.visible import INVISIBLE
 from liveblog.html.letters import CJK_LETTER, EMOJI, JOINERS, LETTER, LETTERS, UNSEEN
-from liveblog.html.marks import CODE, ESCAPE, is_punctuation, unescape
+from liveblog.html.marks import CODE, ESCAPE, unescape
 
 ADDRESS_MAX: Final = 2_048  # characters of a link's address; a longer one is text
 # A link's text may contain links, which are text. Deeper brackets are text as well.
@@ -64,6 +64,7 @@ _UNSEEN: Final = re.compile(rf"[{UNSEEN}]+")
 _BARE: Final = re.compile(rf"[{UNSEEN}]*+(.*[^{UNSEEN}])?", re.DOTALL)
 # Characters that nobody sees and that no address has, unlike those of Persian words and emoji.
 _NEVER: Final = re.compile(rf"(?![\u200c\u200d\ufe00-\ufe0f])[{INVISIBLE}]")
+_BEFORE_PATH: Final = re.compile(r"([a-z][a-z0-9+.-]*:(//)?)?[^/?#]*", re.IGNORECASE)
 _DOMAIN: Final = re.compile(rf"(?:[{LETTERS}-]+\.)+(?:(?![\d_])[{LETTERS}]){{2,63}}(?=[/?#:]|$)")
 _IS_MAIL: Final = re.compile(rf"[{LETTERS}][{LETTERS}.+-]{{0,63}}@{_DOMAIN.pattern}")
 # An address in round brackets; words there are no link, as in "[sic](Paris)".
@@ -111,7 +112,8 @@ def _without_end(text: str) -> str:
 
 def _is_trailing(char: str) -> bool:
     """Return whether a character at the end of an address belongs to the sentence around it."""
-    is_foreign = not char.isascii() and is_punctuation(char)
+    category = unicodedata.category(char)
+    is_foreign = not char.isascii() and (category[0] == "P" or category == "Sm")
     return char in _TRAILING or is_foreign or bool(_UNSEEN.match(char))
 
 
@@ -126,9 +128,13 @@ def _push(state: StateInline, shown: str, href: str | None) -> None:
 
 
 def _open(state: StateInline, href: str) -> None:
-    """Start a link; its letters are composed, as in the names of hosts."""
-    seen = unicodedata.normalize("NFC", _NEVER.sub("", href))
+    """Start a link; the letters of its host are composed, as in the names of hosts."""
+    seen = _BEFORE_PATH.sub(_composed, _NEVER.sub("", href), count=1)
     state.push("link_open", "a", 1).attrs = {"href": state.md.normalizeLink(seen)}
+
+
+def _composed(host: re.Match[str]) -> str:
+    return unicodedata.normalize("NFC", host[0])
 
 
 def link(state: StateInline, silent: bool) -> bool:
@@ -139,7 +145,7 @@ def link(state: StateInline, silent: bool) -> bool:
     found = _TARGET.match(state.src, close + 1, state.posMax)
     if not found or not state.src[state.pos + 1 : close].strip():
         return False
-    target = unescape(_target(found["angle"], found["plain"]))
+    target = _NEVER.sub("", unescape(_target(found["angle"], found["plain"])))
     if not _IS_ADDRESS.match(target):
         return False
     _push_text(state, close, None if state.linkLevel else linkable(target))

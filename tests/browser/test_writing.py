@@ -144,6 +144,18 @@ async def test_a_paste_is_formatted_when_publish_is_pressed_at_once(
         "bold"
     )
     assert [it["body"] for it in await editor.entries(slug)] == ["It is **bold**."]
+    held = await hold_first(desk, "**/desk/paste")
+    await desk.keyboard.press("Control+v")
+    await until(lambda: bool(held))
+    await desk.keyboard.press("Control+Enter")
+    await desk.keyboard.press("Control+Enter")
+    await desk.keyboard.type("Next.")
+    await expect(desk.locator("[role=feed] article")).to_have_count(2)
+    await held[0].continue_()
+    await expect(desk.locator("#compose .said")).to_have_text("Pasted without formatting.")
+    await expect(desk.locator(BODY)).to_have_value("Next.")
+    bodies = [it["body"] for it in await editor.entries(slug)]
+    assert bodies == ["It is bold.", "It is **bold**."]
 
 
 async def test_a_paste_breaks_no_composition_of_letters(

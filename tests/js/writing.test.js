@@ -31,6 +31,7 @@ const STEPS = [
   ['We {have }it', 'italic', 'We *{have}* it'],
   ['Ein {fett}druck', 'bold', 'Ein **{fettdruck}**'],
   ['これは重{要}です', 'bold', 'これは重**{要}**です'],
+  ['Das »{Wort}« da', 'bold', 'Das »**{Wort}**« da'],
   ['We {}', 'bold', 'We **{}**'],
   ['We **{}**', 'bold', 'We {}'],
   ['{One\n\n- Two}', 'bold', '{**One**\n\n- **Two**}'],

@@ -493,6 +493,13 @@ LINKED = [
     ("[t](https://x.example/<q>)", "https://x.example/%3Cq%3E", "t"),
     ("[t](https://x.example/a(b(c)d))", "https://x.example/a(b(c)d)", "t"),
     ("https://x.example./a", "https://x.example./a", "https://x.example./a"),
+    # only names of hosts are composed
+    (
+        "https://x.example/Mu\u0308.pdf",
+        "https://x.example/Mu%CC%88.pdf",
+        "https://x.example/Mu\u0308.pdf",
+    ),
+    ("https://x.example/?max=9€", "https://x.example/?max=9%E2%82%AC", "https://x.example/?max=9€"),
 ]
 
 
@@ -524,6 +531,10 @@ def test_address_becomes_a_link(text: str, href: str, words: str) -> None:
     found = re.search(r'<a href="([^"]*)"[^>]*>(.*?)</a>', to_html(text))
     assert found
     assert (found[1], html.unescape(found[2])) == (href, words)
+
+
+def test_unseen_character_makes_no_other_host_of_a_path() -> None:
+    assert "<a" not in to_html("[t](/\u200b/other.example)")
 
 
 def compare(seed: int, count: int) -> None:

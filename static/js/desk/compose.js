@@ -102,7 +102,7 @@ function sayWhat(form) {
 /** Name the zone in which the form's time is read: a restored text has its own. @param {any} form */
 function sayZone({ elements: { zone }, dataset }) {
   const hint = zone?.parentNode.querySelector('.hint');
-  if (!hint) return;
+  if (!hint || !zone.value) return;
   hint.textContent = hint.textContent.replace(dataset.zone, zone.value);
   dataset.zone = zone.value;
 }

@@ -3,7 +3,7 @@
 import { explain, fillForm, newKey, notify, piece, removeApart, say, slug } from './boxes.js';
 import { newTab } from './tabs.js';
 import { changed, keeper, records, tabs } from './kept.js';
-import { keepForm, textIn, watchedOf } from './watch.js';
+import { idsOf, keepForm, textIn, watchedOf } from './watch.js';
 
 /** @import {Offer, Text} from './texts.js' */
 /** @import {Watched} from './watch.js' */
@@ -24,7 +24,7 @@ export async function isStored({ id, tab, typed_at }) {
 /** @param {Offer} offer */
 export async function discard(offer) {
   if (!(await isStored(offer))) return changed();
-  await keeper.drop([offer]);
+  await keeper.drop([offer], [], idsOf(offer));
   sayDiscarded(offer);
 }
 

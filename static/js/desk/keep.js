@@ -85,7 +85,7 @@ const resultOf = (request) =>
 /** @param {Kept} a @param {Kept} b */
 const byId = (a, b) => (a.id.join() < b.id.join() ? -1 : 1);
 
-/** Return records that live as long as the page, for a browser without storage. @returns {Store} */
+/** Return records that live as long as the page, until the disk is open. @returns {Store} */
 export function pageRecords() {
   /** @type {Map<string, any>} */
   const records = new Map();
@@ -168,9 +168,9 @@ export function deadline({ setTimeout, clearTimeout }) {
 
 /**
  * Return records that also work when the disk is late or full, or the browser deletes its storage.
- * Records that the disk lacks live as long as the page, and in a note: with a killed tab, the browser
- * drops the tab's transactions that wait for the disk, but not what localStorage was given. Each
- * write also writes what the writes before it could not.
+ * Records that the disk lacks live as long as the page, and in a note of localStorage. With a killed
+ * tab, the browser drops the transactions that wait for the disk, but keeps the note. Each write
+ * also writes what the writes before it could not.
  *
  * @param {Store} disk
  * @param {object} parts
@@ -265,10 +265,12 @@ export class Keeper {
     this.#typed_at = Math.max(this.#typed_at, typed_at);
   }
 
+  /** @param {{form: string, tab: string}} text */
+  #idOf = ({ form, tab }) => textId(this.hooks.scope, form, tab);
+
   /** @param {Omit<Text, 'typed_at'>} text @returns {Kept} */
   record(text) {
-    const { form, tab } = text;
-    return { ...text, id: textId(this.hooks.scope, form, tab), typed_at: this.stamp() };
+    return { ...text, id: this.#idOf(text), typed_at: this.stamp() };
   }
 
   /**
@@ -298,10 +300,11 @@ export class Keeper {
    * Remove texts, here and on the server; write others in the same step.
    *
    * @param {Removed[]} texts @param {any[]} [puts]
+   * @param {string[][]} [deletes] the ids of the texts here; a late disk may have a later text than
+   *   the server's copy
    */
-  async drop(texts, puts = []) {
+  async drop(texts, puts = [], deletes = texts.map((it) => this.#idOf(it))) {
     const { store, scope } = this.hooks;
-    const deletes = texts.map(({ form, tab }) => textId(scope, form, tab));
     await store.write([...texts.map((it) => goneOf(scope, it)), ...puts], deletes);
     for (const it of texts) this.remove(it);
     for (const it of ofKind(puts, 'text')) this.copyLater(it);

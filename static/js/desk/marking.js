@@ -17,7 +17,7 @@ const PREFIXES = { quote: '> ', list: '- ' };
 /** A line: the marks of lists, quotes and headings before its words, its words, blanks. */
 const LINE = /^(\s*(?:(?:[-*+]|\d+[.)]|>|#{2,3}) )*\s*)(.*?)(\s*)$/;
 /** Two characters of one word. Chinese and Japanese words have no limits. */
-const IN_WORD = /^[\w\u00aa-\u1fff]{2}$/;
+const IN_WORD = /^((?![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3])[\p{L}\p{M}\p{N}_]){2}$/u;
 const ADDRESS = /^(?:https?:\/\/|www\.|mailto:|tel:)\S+$/;
 
 /**

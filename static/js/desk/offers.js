@@ -192,8 +192,14 @@ export function showQueue(items, now) {
     one('.status', line).textContent = status.join(' · ');
     return line;
   });
-  const isShown = lines.every((line, i) => line === list.children[i]);
-  if (!isShown || list.children.length !== lines.length) list.replaceChildren(...lines);
+  for (const [id, line] of cards) {
+    if (lines.includes(line)) continue;
+    cards.delete(id);
+    line.remove();
+  }
+  lines.forEach((line, i) => {
+    if (list.children[i] !== line) list.insertBefore(line, list.children[i] ?? null);
+  });
 }
 
 /** @param {Sent} item */

@@ -130,7 +130,7 @@ async function rejected(form, item, answer, text) {
   if (text) keyOf(form).value = text.key;
   if (answer.status === 412 && answer.content.values) return compare(form, item, answer.content);
   explain(form, reasonOf(answer), answer.content.boxes);
-  keepForm(form);
+  if (text || !isUntouched(form, item)) keepForm(form); // else the queue has it
   if (answer.status !== 410 || !text || !dialog?.open || !isUntouched(form, item)) return;
   dialog.close();
   await openDeleted(text);
@@ -139,7 +139,7 @@ async function rejected(form, item, answer, text) {
 // -- forms
 
 /**
- * Let a form be sent again whose answer another tab got, and did not pass on.
+ * Free a form when another tab got its answer, and did not pass it on.
  *
  * @param {HTMLFormElement} form @param {Sent[]} items
  */
@@ -147,6 +147,9 @@ function free(form, items) {
   const { sent } = watchedOf(form) ?? {};
   if (sent && !items.some((it) => it.key === sent)) setBusy(form, false);
 }
+
+/** Forms that wait for the Markdown of a paste, before they are sent. */
+const pressed = new WeakSet();
 
 /** @param {SubmitEvent} event */
 async function onSubmit(event) {
@@ -158,9 +161,11 @@ async function onSubmit(event) {
   if (watchedOf(form)) {
     const asked = valuesOf(form); // the start of the page may show another text
     await ready;
-    if (!isSame(asked, valuesOf(form))) return;
-    await formatted();
-    return form.hasAttribute('data-busy') ? undefined : press(form, event.submitter);
+    if (!isSame(asked, valuesOf(form)) || pressed.has(form)) return;
+    pressed.add(form);
+    await formatted(form);
+    pressed.delete(form);
+    return press(form, event.submitter);
   }
   setBusy(form, true);
   await act(form, event.submitter).finally(() => setBusy(form, false));

@@ -10,12 +10,23 @@ import { remark, takeStep } from './typing.js';
 /** A press of Publish waits this long for the Markdown of a paste. */
 const FORMAT_MS = 2_000;
 /** The server reads one paste of an editor at a time. @type {Promise<any>} */
-let lastPaste = Promise.resolve();/** @type {Promise<void>} */
+let lastPaste = Promise.resolve();
+/** @type {Promise<void>} */
 let formatting = Promise.resolve();
+let isFormatting = false;
 
-/** Wait until the last paste is formatted, or for `FORMAT_MS`. */
-export const formatted = () =>
-  Promise.race([formatting, new Promise((done) => setTimeout(done, FORMAT_MS))]);
+/**
+ * Wait until the last paste is formatted, or the editor types on, or for `FORMAT_MS`.
+ *
+ * @param {HTMLFormElement} form
+ */
+export function formatted(form) {
+  const later = new Promise((done) => {
+    setTimeout(done, FORMAT_MS);
+    form.addEventListener('beforeinput', () => isFormatting || done(null), { once: true });
+  });
+  return Promise.race([formatting, later]);
+}
 
 /** @param {HTMLTextAreaElement} box */
 export function acceptPastes(box) {
@@ -64,7 +75,9 @@ function formatPaste(box, { value, start, end }, { markdown, reason }) {
     if (place <= at) return place;
     return Math.max(place - plain.length, at) + text.length;
   });
+  isFormatting = true;
   takeStep(box, { start: at, end: at + plain.length, text, from, to });
+  isFormatting = false;
 }
 
 /**

@@ -21,7 +21,7 @@ export class Preview {
     this.panel = /** @type {HTMLElement} */ (form.querySelector('.preview'));
     this.address = form.action.replace(/\/entries.*/, '/preview');
     const root = this.panel.querySelector('.shown')?.attachShadow({ mode: 'open' });
-    // With the reader's styles.
+    // With the styles of entries.
     root?.append(one('[rel=stylesheet]').cloneNode(), this.#shown);
   }
 

@@ -220,10 +220,14 @@ export async function placeText(form, offer) {
   }
   if (isAltered(form)) puts.push(keeper.record(textIn(form)));
   state.typed_at = puts.at(-1)?.typed_at ?? state.typed_at;
-  await keeper.drop(isOwn || homeless.length ? [] : [offer], puts);
+  const moved = isOwn || homeless.length ? [] : [offer];
+  await keeper.drop(moved, puts, moved.flatMap(idsOf));
   keepForm(form);
   changed();
 }
+
+/** Return the id of a text that this browser has. @param {Offer} offer */
+export const idsOf = ({ id }) => (id ? [id] : []);
 
 /** @param {HTMLFormElement} form @param {Watched} state @param {Offer} offer */
 function showIn(form, state, { values, shown, base, key, reason, boxes }) {
@@ -320,7 +324,7 @@ function clear(form, state) {
   const names = Object.keys(valuesOf(form)).filter(
     (name) => name !== 'byline' && boxOf(form, name),
   );
-  const { zone = '' } = state.written;
+  const { zone = valuesOf(form).zone ?? '' } = state.written;
   fillForm(form, { ...Object.fromEntries(names.map((name) => [name, ''])), zone });
   state.shown = valuesOf(form);
   boxOf(form, 'body')?.focus();
