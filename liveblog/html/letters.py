@@ -7,15 +7,15 @@ Rules: pure. LETTER and CJK_LETTER match one character; the others are contents 
 
 import unicodedata
 from collections.abc import Collection
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final
 
 from liveblog.blog.visible import INVISIBLE
 
 
-def _class(categories: Collection[str], codes: range) -> str:
+def _class(categories: Collection[str], *blocks: range) -> str:
     """Return the characters of some categories of Unicode as ranges of a class."""
-    found = (it for it in codes if unicodedata.category(chr(it)) in categories)
+    found = (it for it in chain(*blocks) if unicodedata.category(chr(it)) in categories)
     runs = (list(run) for _, run in groupby(enumerate(found), lambda it: it[1] - it[0]))
     return "".join(f"{chr(run[0][1])}-{chr(run[-1][1])}" for run in runs)
 
@@ -27,9 +27,12 @@ CJK: Final = (
 )
 # Characters that nobody sees and that stand between letters of one word, as in Persian.
 JOINERS: Final = "\u00ad\u200c\u200d\u2060"
-EMOJI: Final = _class(("So",), range(0x2190, 0x20000))
+EMOJI: Final = _class(("So",), range(0x2190, 0x2C00), range(0x1F000, 0x1FB00))
 # With the marks of the first plane: a class with others takes six times as long.
-LETTERS: Final = rf"\w{_class(('Mn', 'Mc'), range(0x300, 0x10000))}"
+_MARKS: Final = _class(
+    ("Mn", "Mc"), range(0x300, 0x3100), range(0xA000, 0xAC00), range(0xFB00, 0x10000)
+)
+LETTERS: Final = rf"\w{_MARKS}"
 
 # A letter, figure or underscore outside of CJK, and one of CJK.
 LETTER: Final = rf"(?:(?![{CJK}{INVISIBLE}])[{LETTERS}])"
